@@ -1,0 +1,109 @@
+"""Compiled loops and the threads that share them.
+
+Numba compiles a plain loop over a range ``[start, stop)`` with the interpreter lock released;
+`parallel_for` cuts the range into equal parts and runs them on a small thread pool. Numba's own
+``prange`` is not used, for three reasons: its threading layers abort the process when two Python
+threads enter at once (workqueue) or after a fork (GNU OpenMP), it compiles several times slower,
+and a range says what happens in plain sight.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, ParamSpec, TypeVar
+
+import numba
+
+from tinyyolo3.errors import InputError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_limit: ContextVar[int | None] = ContextVar("tinyyolo3_thread_limit", default=None)
+_pool: ThreadPoolExecutor | None = None
+
+
+def compiled(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a function of plain arrays with Numba on its first call, and release the GIL in it.
+
+    The machine code is cached on disk; where no folder can be written (a read-only install
+    without a home folder) it is compiled anew in each process.
+    """
+    try:
+        result = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    except RuntimeError:  # "cannot cache function: no locator available"
+        result = numba.njit(nogil=True, error_model="numpy")(function)
+    return result  # type: ignore[no-any-return]
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use (its affinity, where the system has one)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def thread_count() -> int:
+    """Return how many threads `parallel_for` uses here: `thread_limit`'s number or all cores."""
+    return _limit.get() or available_cores()
+
+
+@contextmanager
+def thread_limit(threads: int | None) -> Iterator[None]:
+    """Bound the threads of every `parallel_for` inside the block; None leaves them as they are.
+
+    Raises:
+        InputError: `threads` is not a positive integer.
+    """
+    if threads is None:
+        yield
+        return
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise InputError(f"threads must be a positive integer, not {threads!r}")
+    token = _limit.set(threads)
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
+
+def parallel_for(kernel: Callable[..., None], count: int, *arguments: Any, grain: int = 1) -> None:
+    """Call ``kernel(start, stop, *arguments)`` on ranges that together cover ``[0, count)``.
+
+    `kernel` must write disjoint results for disjoint ranges, so the answer does not depend on
+    the number of threads. No thread gets fewer than `grain` items: choose it so that a thread's
+    share outweighs the tens of microseconds that handing it over costs.
+    """
+    workers = min(thread_count(), max(1, count // grain))
+    if workers == 1:
+        kernel(0, count, *arguments)
+        return
+    bounds = [count * i // workers for i in range(workers + 1)]
+    pool = _shared_pool()
+    futures = [
+        pool.submit(kernel, bounds[i], bounds[i + 1], *arguments) for i in range(1, workers)
+    ]
+    kernel(bounds[0], bounds[1], *arguments)
+    for future in futures:
+        future.result()
+
+
+def _shared_pool() -> ThreadPoolExecutor:
+    global _pool
+    if _pool is None:
+        _pool = ThreadPoolExecutor(
+            max_workers=max(available_cores(), 64), thread_name_prefix="tinyyolo3"
+        )
+    return _pool
+
+
+def _forget_pool() -> None:
+    """Drop the parent's pool in a forked child, where its threads do not exist."""
+    global _pool
+    _pool = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)

@@ -1,0 +1,1 @@
+"""Public tools for testing layers and kernels: tolerances, oracles, strategies, networks."""
