@@ -16,6 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numba
 
+from tinyyolo3.blas import blas_thread_limit
 from tinyyolo3.errors import InputError
 
 P = ParamSpec("P")
@@ -35,7 +36,7 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
         result = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
     except RuntimeError:  # "cannot cache function: no locator available"
         result = numba.njit(nogil=True, error_model="numpy")(function)
-    return result  # type: ignore[no-any-return]
+    return result
 
 
 def available_cores() -> int:
@@ -52,7 +53,7 @@ def thread_count() -> int:
 
 @contextmanager
 def thread_limit(threads: int | None) -> Iterator[None]:
-    """Bound the threads of every `parallel_for` inside the block; None leaves them as they are.
+    """Bound the threads of `parallel_for` and of BLAS inside the block; None leaves them be.
 
     Raises:
         InputError: `threads` is not a positive integer.
@@ -64,7 +65,8 @@ def thread_limit(threads: int | None) -> Iterator[None]:
         raise InputError(f"threads must be a positive integer, not {threads!r}")
     token = _limit.set(threads)
     try:
-        yield
+        with blas_thread_limit(threads):
+            yield
     finally:
         _limit.reset(token)
 
@@ -82,9 +84,7 @@ def parallel_for(kernel: Callable[..., None], count: int, *arguments: Any, grain
         return
     bounds = [count * i // workers for i in range(workers + 1)]
     pool = _shared_pool()
-    futures = [
-        pool.submit(kernel, bounds[i], bounds[i + 1], *arguments) for i in range(1, workers)
-    ]
+    futures = [pool.submit(kernel, bounds[i], bounds[i + 1], *arguments) for i in range(1, workers)]
     kernel(bounds[0], bounds[1], *arguments)
     for future in futures:
         future.result()

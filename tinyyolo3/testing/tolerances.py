@@ -32,3 +32,6 @@ def summation(magnitude: FloatArray, terms: int, dtype: type = np.float32) -> Fl
 #: One elementary function (exp, tanh, log1p) chained with a few float32 operations: a handful
 #: of units in the last place, relative to the larger of the value and one.
 ELEMENTARY_FLOAT32 = 8 * float(np.finfo(np.float32).eps)
+
+#: The same in float64, where a formula is compared with itself written as scalar loops.
+ELEMENTARY_FLOAT64 = 8 * float(np.finfo(np.float64).eps)

@@ -1,0 +1,1 @@
+"""Backends: explicit tables of which function serves which layer."""

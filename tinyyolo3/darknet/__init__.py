@@ -1,0 +1,1 @@
+"""Darknet's file formats, and nothing else: ``.cfg``, ``.weights``, ``.names`` and ``.data``."""

@@ -1,0 +1,355 @@
+"""The detector: a picture in, boxes out.
+
+`Detector._detect_batch` is the path of one batch, top to bottom: pictures → network input → logits
+of the heads → boxes above the threshold → boxes in the picture → those that survive suppression.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, TypedDict, Unpack, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyyolo3.arrays import ByteArray, FloatArray
+from tinyyolo3.boxes.decode import HeadGeometry, check_threshold
+from tinyyolo3.boxes.decode_numba import candidates_numba, decode_numba
+from tinyyolo3.boxes.nms import nms_numba
+from tinyyolo3.detections import Detections
+from tinyyolo3.engine.network import Network
+from tinyyolo3.errors import InputError
+from tinyyolo3.image.files import ImageSource, describe_source, read_image
+from tinyyolo3.image.resize import (
+    Geometry,
+    boxes_image_from_network_unit,
+    network_input_numba,
+    resize_geometry,
+)
+from tinyyolo3.network.graph import Graph
+from tinyyolo3.network.specs import Head, Region, Yolo
+from tinyyolo3.parallel import thread_limit
+
+ResizeMode = Literal["letterbox", "stretch"]
+NmsKind = Literal["greedy", "diou"]
+#: A list of pictures, as opposed to one.
+Sources = list[ImageSource] | tuple[ImageSource, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkCandidates:
+    """Every box that the heads predict for one image, in Darknet's order.
+
+    The order is: head, then cell (row by row), then anchor.
+
+    Attributes:
+        boxes_cxcywh_px: (N, 4) centre and size in pixels of the network's input.
+        objectness: (N,).
+        probability: (N, classes), objectness × class probability.
+    """
+
+    boxes_cxcywh_px: FloatArray
+    objectness: FloatArray
+    probability: FloatArray
+
+
+class DetectOptions(TypedDict, total=False):
+    """The keyword arguments of `Detector.detect`, whose docstring explains them."""
+
+    threshold: float
+    nms: float | None
+    resize: ResizeMode
+    classes: Sequence[int | str] | None
+    multi_label: bool
+    agnostic: bool
+    nms_kind: NmsKind | None
+    clip: bool
+    size: tuple[int, int] | None
+    batch: int
+    exif_orientation: bool
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which of the decoded boxes to report; the fields are `Detector.detect`'s arguments."""
+
+    threshold: float
+    nms: float | None
+    nms_kind: NmsKind
+    beta_nms: float
+    multi_label: bool
+    agnostic: bool
+    class_ids: tuple[int, ...] | None
+    clip: bool
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A network with detection heads, and the names of its classes.
+
+    Attributes:
+        network: the network, whose layers and intermediate outputs can be looked into.
+        names: one name per class, or None.
+    """
+
+    network: Network
+    names: tuple[str, ...] | None = None
+
+    @overload
+    def detect(self, images: Sources, **options: Unpack[DetectOptions]) -> list[Detections]: ...
+    @overload
+    def detect(self, images: ImageSource, **options: Unpack[DetectOptions]) -> Detections: ...
+
+    def detect(
+        self,
+        images: ImageSource | Sources,
+        *,
+        threshold: float = 0.25,
+        nms: float | None = 0.45,
+        resize: ResizeMode = "letterbox",
+        classes: Sequence[int | str] | None = None,
+        multi_label: bool = True,
+        agnostic: bool = False,
+        nms_kind: NmsKind | None = None,
+        clip: bool = False,
+        size: tuple[int, int] | None = None,
+        batch: int = 8,
+        exif_orientation: bool = True,
+    ) -> Detections | list[Detections]:
+        """Find objects in one picture, or in each of a list.
+
+        Args:
+            images: a path, encoded bytes, a Pillow image, a uint8 RGB array (H, W, 3), or a list
+                of any of these.
+            threshold: a box is reported for every class with objectness × probability above it,
+                if its objectness is above it too; both strictly.
+            nms: suppress a box that overlaps a more confident one by more than this IoU; None
+                reports every box above the threshold.
+            resize: "letterbox" keeps the picture's shape and fills with grey, "stretch" does not.
+            classes: report only these, by name or number.
+            multi_label: report every class of a box above the threshold, as Darknet does, rather
+                than its best alone.
+            agnostic: let boxes of different classes suppress each other.
+            nms_kind: "greedy" or "diou"; None follows the cfg's ``nms_kind``.
+            clip: cut boxes at the picture's borders; Darknet's own may reach beyond.
+            size: width and height of the network's input instead of the cfg's.
+            batch: how many pictures of a list go through the network at once.
+            exif_orientation: turn photographs upright as their EXIF tag says.
+
+        Returns:
+            `Detections` for one picture, a list of them for a list.
+
+        Raises:
+            ImageError: a picture cannot be read.
+            InputError: an argument is out of range.
+            ConfigError: the network does not allow `size`.
+        """
+        network = self.network if size is None else self.network.resized(*check_size(size))
+        last = require_heads(network.graph)[-1]
+        check_threshold(threshold)
+        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+            raise InputError(f"batch must be a positive integer, not {batch!r}")
+        selection = Selection(
+            threshold=threshold,
+            nms=nms,
+            nms_kind=nms_kind or _cfg_nms_kind(last),
+            beta_nms=last.beta_nms if isinstance(last, Yolo) else 0.6,
+            multi_label=multi_label,
+            agnostic=agnostic,
+            class_ids=None if classes is None else self._class_ids(classes),
+            clip=clip,
+        )
+        several = isinstance(images, list | tuple)
+        sources = list(images) if isinstance(images, list | tuple) else [images]
+        results: list[Detections] = []
+        with thread_limit(network.threads):
+            for first in range(0, len(sources), batch):
+                some = sources[first : first + batch]
+                pictures = [read_image(s, exif_orientation=exif_orientation) for s in some]
+                names = [describe_source(s) for s in some]
+                results += self._detect_batch(network, pictures, names, resize, selection)
+        return results if several else results[0]
+
+    def _detect_batch(
+        self,
+        network: Network,
+        pictures: list[ByteArray],
+        sources: list[str],
+        resize: ResizeMode,
+        selection: Selection,
+    ) -> list[Detections]:
+        channels, height, width = network.graph.input_shape
+        pixels = np.empty((len(pictures), channels, height, width), np.float32)
+        for picture, target in zip(pictures, pixels, strict=True):
+            network_input_numba(picture, width, height, resize, out=target)
+        logits = network.forward(pixels)
+        geometries = head_geometries(network.graph)
+        results = []
+        for index, picture in enumerate(pictures):
+            frame = resize_geometry(picture.shape[1], picture.shape[0], width, height, resize)
+            heads = [head[index] for head in logits]
+            boxes_cxcywh_unit, objectness, confidence, class_id = select_boxes(
+                heads, geometries, frame, selection
+            )
+            corners = _corners_px(boxes_cxcywh_unit, picture, selection.clip)
+            results.append(
+                Detections(
+                    corners, confidence, class_id, objectness, self.names, sources[index], picture
+                )
+            )
+        return results
+
+    def forward(self, x: FloatArray) -> list[FloatArray]:
+        """Return the raw head tensors for a batch (N, 3, H, W) in [0, 1]; see `Network.forward`."""
+        return self.network.forward(x)
+
+    def candidates(self, x: FloatArray) -> NetworkCandidates | list[NetworkCandidates]:
+        """Return every decoded box of a batch, whatever its score, in Darknet's order.
+
+        Args:
+            x: (N, 3, H, W) floating array, pixels in [0, 1].
+
+        Returns:
+            `NetworkCandidates` for N = 1, a list of N of them otherwise.
+
+        Raises:
+            InputError: `x` is no such array, or the network is a classifier.
+        """
+        require_heads(self.network.graph)
+        logits = self.network.forward(x)
+        height, width = x.shape[2:]
+        geometries = head_geometries(self.network.resized(width, height).graph)
+        sides_px = np.array([width, height, width, height], np.float32)
+        results = []
+        for index in range(len(x)):
+            found = candidates_numba([head[index] for head in logits], geometries)
+            boxes_cxcywh_px = found.boxes_cxcywh_unit * sides_px
+            results.append(NetworkCandidates(boxes_cxcywh_px, found.objectness, found.probability))
+        return results[0] if len(results) == 1 else results
+
+    @cached_property
+    def _ids_by_name(self) -> dict[str, int]:
+        names = self.names or ()
+        return {name: index for index, name in reversed(list(enumerate(names)))}
+
+    def _class_ids(self, classes: Sequence[int | str]) -> tuple[int, ...]:
+        """Turn names and numbers into numbers."""
+        count = require_heads(self.network.graph)[0].classes
+        wanted = [classes] if isinstance(classes, int | str) else list(classes)
+        ids = []
+        for entry in wanted:
+            class_id = self._ids_by_name.get(entry) if isinstance(entry, str) else entry
+            if class_id is None:
+                known = ", ".join((self.names or ())[:10]) or "none, for no names were given"
+                raise InputError(f"class {entry!r} is unknown; the names are: {known}")
+            if isinstance(class_id, bool) or not 0 <= class_id < count:
+                raise InputError(f"class {entry!r} must be from 0 to {count - 1}")
+            ids.append(int(class_id))
+        return tuple(ids)
+
+
+def select_boxes(
+    heads: Sequence[FloatArray],
+    geometries: Sequence[HeadGeometry],
+    frame: Geometry,
+    selection: Selection,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+    """Return the boxes to report for one picture, the most confident first.
+
+    Args:
+        heads: the raw head tensors (anchors * (5 + classes), H, W).
+        geometries: what each head predicts.
+        frame: where the picture lies in the network's input.
+        selection: which boxes to report.
+
+    Returns:
+        Boxes as centre and size in fractions of the picture (N, 4), objectness, confidence and
+        class id (N,).
+    """
+    found = decode_numba(heads, geometries, selection.threshold, multi_label=selection.multi_label)
+    rows = np.arange(len(found.confidence))
+    if selection.class_ids is not None:
+        rows = rows[np.isin(found.class_id, selection.class_ids)]
+    boxes_cxcywh_unit = boxes_image_from_network_unit(found.boxes_cxcywh_unit[rows], frame)
+    confidence, class_id = found.confidence[rows], found.class_id[rows]
+    if selection.nms is None:
+        kept = np.argsort(-confidence, kind="stable")
+    else:
+        # DARKNET: suppresses in fractions of the picture, which the IoU of a stretched picture
+        # does not notice and the distance term of DIoU does.
+        kept = nms_numba(
+            boxes_cxcywh_unit,
+            confidence,
+            class_id,
+            iou_threshold=selection.nms,
+            kind=selection.nms_kind,
+            class_agnostic=selection.agnostic,
+            beta=selection.beta_nms,
+        )
+    objectness = found.objectness[rows]
+    ids = class_id[kept].astype(np.int64)
+    return boxes_cxcywh_unit[kept], objectness[kept], confidence[kept], ids
+
+
+def require_heads(graph: Graph) -> tuple[Head, ...]:
+    """Return the network's heads.
+
+    Raises:
+        InputError: it has none: it is a classifier.
+    """
+    if not graph.heads:
+        raise InputError(
+            f"{graph.config.source} has no [yolo] or [region] section, so it detects no boxes; "
+            "forward() gives a classifier's output"
+        )
+    return graph.heads
+
+
+def head_geometries(graph: Graph) -> tuple[HeadGeometry, ...]:
+    """Return what decoding needs of each head, with anchors as fractions of the network input."""
+    return tuple(_head_geometry(head, graph) for head in graph.heads)
+
+
+def _head_geometry(head: Head, graph: Graph) -> HeadGeometry:
+    # DARKNET: a [yolo] section's anchors are in pixels of the input, a [region] section's in cells.
+    _, height, width = head.output_shape if isinstance(head, Region) else graph.input_shape
+    anchors_unit = tuple((w / width, h / height) for w, h in head.anchors)
+    if isinstance(head, Yolo):
+        return HeadGeometry(
+            kind="yolo",
+            anchors_unit=anchors_unit,
+            classes=head.classes,
+            scale_x_y=head.scale_x_y,
+            new_coords=head.new_coords,
+        )
+    softmax = isinstance(head, Region) and head.softmax
+    return HeadGeometry("region", anchors_unit, head.classes, softmax=softmax)
+
+
+def _cfg_nms_kind(last: Head) -> NmsKind:
+    # DARKNET: the last head's nms_kind holds for the whole net; cornersnms differs from greedynms
+    # only in probabilities it computes and drops (box.c diounms_sort).
+    return "diou" if isinstance(last, Yolo) and last.nms_kind == "diounms" else "greedy"
+
+
+def _corners_px(
+    boxes_cxcywh_unit: FloatArray, picture: ByteArray, clip: bool
+) -> NDArray[np.float32]:
+    """Turn fractions of the picture into its pixels: left, top, right, bottom."""
+    sides = np.array([picture.shape[1], picture.shape[0]], np.float32)
+    centre, size = boxes_cxcywh_unit[:, :2] * sides, boxes_cxcywh_unit[:, 2:] * sides
+    corners = np.concatenate([centre - size / 2, centre + size / 2], axis=1)
+    if clip:
+        corners = np.clip(corners, 0, np.tile(sides, 2))
+    return corners.astype(np.float32, copy=False)
+
+
+def check_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Return `size` if it is a pair; the network judges the numbers.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not isinstance(size, tuple | list) or len(size) != 2:
+        raise InputError(f"size must be (width, height), not {size!r}")
+    return (size[0], size[1])

@@ -1,0 +1,109 @@
+"""A network ready to run: graph, parameters and backend held together."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tinyyolo3.arrays import FloatArray
+from tinyyolo3.backends.table import Backend
+from tinyyolo3.engine.eager import run_graph
+from tinyyolo3.errors import InputError
+from tinyyolo3.network.build import build_graph
+from tinyyolo3.network.fold import fold_graph
+from tinyyolo3.network.graph import Graph
+from tinyyolo3.network.parameters import Parameters, check_same_slots
+from tinyyolo3.network.specs import Layer
+from tinyyolo3.parallel import thread_limit
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network ready to run, and to be looked into.
+
+    Attributes:
+        graph: the layers' specifications for one input size.
+        parameters: the layers' arrays by layer index and name.
+        backend: the functions that compute the layers.
+        folded: whether batch norm has been folded into the weights.
+        threads: how many CPU threads to use at most; None for all.
+    """
+
+    graph: Graph
+    parameters: Parameters
+    backend: Backend
+    folded: bool = True
+    threads: int | None = None
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers' specifications, by index."""
+        return self.graph.layers
+
+    def resized(self, width: int, height: int) -> "Network":
+        """Return the same network, with the same arrays, for another input size in pixels.
+
+        Raises:
+            ConfigError: the strides do not allow this size, or a connected layer forbids another.
+        """
+        if (height, width) == self.graph.input_shape[1:]:
+            return self
+        graph = build_graph(self.graph.config, width=width, height=height, parity=self.graph.parity)
+        if self.folded:
+            graph = fold_graph(graph)
+        check_same_slots(self.graph, graph)
+        return replace(self, graph=graph)
+
+    def forward(self, x: FloatArray) -> list[FloatArray]:
+        """Return the network's raw outputs for a batch.
+
+        Args:
+            x: (N, C, H, W) floating array, pixels in [0, 1]; any H and W that the strides allow.
+
+        Returns:
+            For a detector, each head's logits (N, anchors * (5 + classes), H_i, W_i) in the order
+            of the cfg, before the head's own activation; for a classifier its one output.
+
+        Raises:
+            InputError: `x` is no such array.
+            ConfigError: its height and width do not suit the network.
+        """
+        found = self.outputs(x, self.graph.output_indices)
+        return [found[index] for index in self.graph.output_indices]
+
+    def outputs(self, x: FloatArray, indices: Iterable[int] | None = None) -> dict[int, FloatArray]:
+        """Return the outputs of chosen layers (all when None) by index, for study.
+
+        Unlike in `forward`, a [yolo] or [region] layer's output here is activated, as Darknet's
+        own. Negative indices count from the end.
+
+        Raises:
+            InputError: `x` is no (N, C, H, W) floating array, or an index names no layer.
+        """
+        x = self._check_input(x)
+        count = len(self.layers)
+        wanted = range(count) if indices is None else [_layer_index(i, count) for i in indices]
+        fitting = self.resized(x.shape[3], x.shape[2])
+        with thread_limit(self.threads):
+            return run_graph(fitting.graph, self.parameters, self.backend, x, wanted)
+
+    def _check_input(self, x: FloatArray) -> FloatArray:
+        channels, height, width = self.graph.input_shape
+        if not isinstance(x, np.ndarray) or x.ndim != 4:
+            shape = getattr(x, "shape", type(x).__name__)
+            raise InputError(f"expected an (N, {channels}, H, W) array, found {shape}")
+        if not np.issubdtype(x.dtype, np.floating):
+            raise InputError(f"expected floating pixels in [0, 1], found dtype {x.dtype}")
+        if x.shape[1] != channels or 0 in x.shape:
+            raise InputError(
+                f"expected shape (N, {channels}, {height}, {width}) or another height and width, "
+                f"found {x.shape}"
+            )
+        dtype = next((a.dtype for own in self.parameters.values() for a in own.values()), x.dtype)
+        return np.ascontiguousarray(x, dtype)
+
+
+def _layer_index(index: int, count: int) -> int:
+    if not -count <= index < count:
+        raise InputError(f"layer {index} does not exist: the network has layers 0 to {count - 1}")
+    return index % count

@@ -1,0 +1,55 @@
+"""Global average pooling: the mean of each channel.
+
+    y[c] = Σ over all cells of x[c, i, j] / (H·W)
+
+It ends a classifier (darknet53) and begins a squeeze-and-excitation block. Darknet:
+avgpool_layer.c, forward_avgpool_layer.
+"""
+
+from tinyyolo3.arrays import FloatArray
+from tinyyolo3.layers.arguments import items_per_thread, plane_runs, require_map, result_array
+from tinyyolo3.parallel import compiled, parallel_for
+
+
+def avgpool_forward_reference(x: FloatArray, *, out: FloatArray | None = None) -> FloatArray:
+    """Average each channel over its cells.
+
+    Args:
+        x: (N, C, H, W), float32 or float64.
+        out: where to write the result, (N, C, 1, 1) of `x`'s dtype; not `x`'s memory.
+
+    Returns:
+        `out`, or a new array.
+
+    Raises:
+        InputError: `x` or `out` has the wrong shape or dtype.
+    """
+    require_map("avgpool", "x", x)
+    result = result_array("avgpool", out, (*x.shape[:2], 1, 1), x.dtype)
+    result[...] = x.mean(axis=(2, 3), keepdims=True)
+    return result
+
+
+@compiled
+def _avgpool_core(start: int, stop: int, x: FloatArray, out: FloatArray) -> None:
+    for plane in range(start, stop):
+        # Summed in double precision, so that the order of the terms does not show.
+        total = 0.0
+        for value in x[plane]:
+            total += value
+        out[plane, 0] = total / x.shape[1]
+
+
+def avgpool_forward_numba(x: FloatArray, *, out: FloatArray | None = None) -> FloatArray:
+    """Average each channel like `avgpool_forward_reference`, with a compiled loop.
+
+    Float32 maps are summed in float64. Arguments, result and errors are the reference's; any
+    strides will do.
+    """
+    require_map("avgpool", "x", x)
+    result = result_array("avgpool", out, (*x.shape[:2], 1, 1), x.dtype)
+    # A chain of dependent additions: each waits about as long as eight vectorised steps take.
+    grain = items_per_thread(1 << 16, 8 * x.shape[2] * x.shape[3])
+    for out_run, x_run in plane_runs(result, x):
+        parallel_for(_avgpool_core, len(x_run), x_run, out_run, grain=grain)
+    return result

@@ -1,0 +1,5 @@
+"""Convolution, a ladder from the definition to what runs.
+
+`reference`: the definition, one kernel tap at a time. `im2col`: the same sums as one matrix
+product, for BLAS. `depthwise`: one channel at a time, for layers whose groups are their channels.
+"""

@@ -1,0 +1,154 @@
+"""Convolution as a matrix product: im2col, then BLAS.
+
+Every output pixel needs C·K·K numbers of the input. Written as the columns of a matrix of
+*patches* (C·K·K rows, one column per output pixel), the whole layer is
+
+    y (F × pixels) = weights (F × C·K·K) · patches (C·K·K × pixels)
+
+which BLAS does at a good part of the processor's peak (Chellapilla et al., High Performance
+Convolutional Neural Networks for Document Processing, 2006, section 4; im2col.c im2col_cpu).
+
+The patches repeat each pixel up to K·K times: at 608 pixels YOLOv3's second layer would need
+106 MB of them. So they are made for a few rows of the output at a time, few enough to stay in the
+cache while BLAS reads them. A 1x1 convolution with stride 1 is already a matrix product.
+"""
+
+import numpy as np
+
+from tinyyolo3.arrays import FloatArray
+from tinyyolo3.layers.convolution.reference import check_convolution
+from tinyyolo3.layers.shapes import Stride
+from tinyyolo3.parallel import compiled, parallel_for
+
+#: Patches made at a time: 4 MB of float32. Smaller blocks give BLAS too little to do at once,
+#: larger ones leave the cache and fault in fresh pages.
+BLOCK_ELEMENTS = 2**20
+#: Elements that a thread must get before handing it work pays.
+GRAIN_ELEMENTS = 2**14
+
+
+def conv_forward_im2col(
+    x: FloatArray,
+    weights: FloatArray,
+    biases: FloatArray | None,
+    *,
+    stride: Stride = (1, 1),
+    padding: int = 0,
+    dilation: int = 1,
+    groups: int = 1,
+    out: FloatArray | None = None,
+) -> FloatArray:
+    """Convolve by patches and matrix products; equal to `conv_forward_reference`.
+
+    Arguments, result and errors are those of `conv_forward_reference`; the order of summation,
+    and so the last bits, are BLAS's.
+    """
+    shape = check_convolution(x, weights, biases, stride, padding, dilation, groups)
+    result = _writable_by_rows(out, (len(x), *shape), x.dtype)
+    pixels = shape[1] * shape[2]
+    filters, inputs = shape[0] // groups, weights.shape[1]
+    pointwise = weights.shape[2] == 1 and stride == (1, 1) and padding == 0
+    for image, image_out in zip(x, result, strict=True):
+        for group in range(groups):
+            rows = slice(group * filters, (group + 1) * filters)
+            part = image[group * inputs : (group + 1) * inputs]
+            matrix = weights[rows].reshape(filters, -1)
+            target = image_out[rows].reshape(filters, pixels)
+            if pointwise:
+                np.matmul(matrix, part.reshape(inputs, pixels), out=target)
+            else:
+                _multiply_patches(part, matrix, target, shape, stride, padding, dilation)
+    if biases is not None:
+        result += biases[:, None, None]
+    if out is None or result is out:
+        return result
+    out[...] = result
+    return out
+
+
+def _writable_by_rows(
+    out: FloatArray | None, shape: tuple[int, ...], dtype: np.dtype[np.floating]
+) -> FloatArray:
+    """Return `out` if each channel of it is one run of memory, as BLAS needs; else a new array.
+
+    A slice of the channels of a larger contiguous array qualifies.
+    """
+    fits = out is not None and out.dtype == dtype and out.shape == shape
+    if out is not None and fits and out[0, 0].flags.c_contiguous:
+        return out
+    return np.empty(shape, dtype)
+
+
+def _multiply_patches(
+    x: FloatArray,
+    matrix: FloatArray,
+    target: FloatArray,
+    shape: tuple[int, int, int],
+    stride: Stride,
+    padding: int,
+    dilation: int,
+) -> None:
+    """Write ``matrix · patches(x)`` to `target`, a block of output rows at a time."""
+    _, out_height, out_width = shape
+    taps = matrix.shape[1]
+    size = round((taps // len(x)) ** 0.5)
+    block_rows = min(out_height, max(1, BLOCK_ELEMENTS // (taps * out_width)))
+    buffer = np.empty(taps * block_rows * out_width, x.dtype)
+    grain = max(1, GRAIN_ELEMENTS // (block_rows * out_width))
+    for first in range(0, out_height, block_rows):
+        rows = min(block_rows, out_height - first)
+        patches = buffer[: taps * rows * out_width].reshape(taps, rows, out_width)
+        parallel_for(
+            _fill_patches,
+            taps,
+            x,
+            patches,
+            size,
+            stride[0],
+            stride[1],
+            padding * dilation,
+            dilation,
+            first,
+            grain=grain,
+        )
+        columns = slice(first * out_width, (first + rows) * out_width)
+        np.matmul(matrix, patches.reshape(taps, rows * out_width), out=target[:, columns])
+
+
+@compiled
+def _fill_patches(
+    start: int,
+    stop: int,
+    x: FloatArray,
+    patches: FloatArray,
+    size: int,
+    stride_y: int,
+    stride_x: int,
+    pad: int,
+    dilation: int,
+    first_row: int,
+) -> None:
+    """Fill rows [start, stop) of `patches` (C·K·K, rows, out_W) from x (C, H, W).
+
+    Row (c, u, v) holds, for every output pixel, the input pixel under tap (u, v) of channel c.
+    """
+    height, width = x.shape[1], x.shape[2]
+    out_width = patches.shape[2]
+    for tap in range(start, stop):
+        channel = tap // (size * size)
+        top = (tap // size) % size * dilation - pad
+        left = tap % size * dilation - pad
+        # Output columns whose input column lies inside the picture.
+        begin = min(out_width, max(0, (-left + stride_x - 1) // stride_x))
+        end = max(begin, min(out_width, (width - 1 - left) // stride_x + 1))
+        for row in range(patches.shape[1]):
+            y = (first_row + row) * stride_y + top
+            if y < 0 or y >= height:
+                patches[tap, row, :] = 0
+                continue
+            for column in range(begin):
+                patches[tap, row, column] = 0
+            for column in range(begin, end):
+                patches[tap, row, column] = x[channel, y, column * stride_x + left]
+            for column in range(end, out_width):
+                patches[tap, row, column] = 0

@@ -1,0 +1,102 @@
+"""Scale channels: a map multiplied by a factor for each channel, or for each cell.
+
+    y[n, c, i, j] = x[n, c] · source[n, c, i, j]          (scale_wh = 0)
+    y[n, c, i, j] = x[n, 0, i, j] · source[n, c, i, j]    (scale_wh = 1)
+
+The first is the excitation of a squeeze-and-excitation block (Hu et al., 2017,
+arXiv:1709.01507). Here `x`, the previous layer's output, holds the factors, and the map that
+they scale comes from an earlier layer. Darknet: AlexeyAB's scale_channels_layer.c.
+"""
+
+import numpy as np
+
+from tinyyolo3.arrays import FloatArray
+from tinyyolo3.errors import InputError
+from tinyyolo3.layers.arguments import items_per_thread, plane_runs, require_map, result_array
+from tinyyolo3.parallel import compiled, parallel_for
+
+
+def scale_channels_forward_reference(
+    x: FloatArray,
+    source: FloatArray,
+    *,
+    scale_wh: bool = False,
+    out: FloatArray | None = None,
+) -> FloatArray:
+    """Multiply a feature map by one factor for each channel, or for each cell.
+
+    Args:
+        x: the factors, (N, C, 1, 1), or (N, 1, H, W) with `scale_wh`.
+        source: the map, (N, C, H, W) of `x`'s dtype.
+        scale_wh: whether the factors belong to cells instead of channels.
+        out: where to write the result, of `source`'s shape and dtype; not an input's memory.
+
+    Returns:
+        `out`, or a new array.
+
+    Raises:
+        InputError: the shapes or dtypes do not fit.
+    """
+    result = _result(x, source, scale_wh, out)
+    np.multiply(x, source, out=result)
+    return result
+
+
+def _result(
+    x: FloatArray, source: FloatArray, scale_wh: bool, out: FloatArray | None
+) -> FloatArray:
+    require_map("scale_channels", "source", source)
+    n, c, h, w = source.shape
+    expected = (n, 1, h, w) if scale_wh else (n, c, 1, 1)
+    if x.shape != expected or x.dtype != source.dtype:
+        raise InputError(
+            f"scale_channels: x must be {source.dtype}{expected} for a source of {source.shape} "
+            f"with scale_wh={int(scale_wh)}, not {x.dtype}{x.shape}"
+        )
+    return result_array("scale_channels", out, source.shape, source.dtype)
+
+
+@compiled
+def _scale_by_channel_core(
+    start: int, stop: int, x: FloatArray, source: FloatArray, out: FloatArray
+) -> None:
+    # x is (planes, 1), source and out (planes, area).
+    for plane in range(start, stop):
+        factor, values, target = x[plane, 0], source[plane], out[plane]
+        for i in range(values.size):
+            target[i] = factor * values[i]
+
+
+@compiled
+def _scale_by_cell_core(
+    start: int, stop: int, x: FloatArray, source: FloatArray, out: FloatArray, channels: int
+) -> None:
+    # x is (images, area), source and out (images · channels, area).
+    for plane in range(start, stop):
+        factors, values, target = x[plane // channels], source[plane], out[plane]
+        for i in range(values.size):
+            target[i] = factors[i] * values[i]
+
+
+def scale_channels_forward_numba(
+    x: FloatArray,
+    source: FloatArray,
+    *,
+    scale_wh: bool = False,
+    out: FloatArray | None = None,
+) -> FloatArray:
+    """Multiply like `scale_channels_forward_reference`, with a compiled loop.
+
+    The values are exactly the reference's, and so are arguments, result and errors; any strides
+    will do.
+    """
+    result = _result(x, source, scale_wh, out)
+    _, channels, height, width = source.shape
+    grain = items_per_thread(1 << 16, height * width)
+    for out_run, x_run, source_run in plane_runs(result, x, source):
+        runs = (x_run, source_run, out_run)
+        if scale_wh:
+            parallel_for(_scale_by_cell_core, len(out_run), *runs, channels, grain=grain)
+        else:
+            parallel_for(_scale_by_channel_core, len(out_run), *runs, grain=grain)
+    return result

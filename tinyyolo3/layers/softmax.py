@@ -1,0 +1,55 @@
+"""Softmax: scores to probabilities that sum to one.
+
+    y[i] = exp(x[i]/t − m) / Σ exp(x[k]/t − m),    m = max x/t
+
+over each of `groups` equal runs of an image's elements, flattened in the order channel, row,
+column; t is the temperature. Taking the maximum off changes nothing but keeps exp from
+overflowing. Darknet: blas.c, softmax. It runs on a thousand numbers once per image, so one
+NumPy function serves every backend that computes on the CPU.
+"""
+
+import math
+
+import numpy as np
+
+from tinyyolo3.arrays import FloatArray
+from tinyyolo3.errors import InputError
+from tinyyolo3.layers.arguments import require_map, result_array
+
+
+def softmax_forward_reference(
+    x: FloatArray,
+    *,
+    groups: int = 1,
+    temperature: float = 1.0,
+    out: FloatArray | None = None,
+) -> FloatArray:
+    """Turn each group of an image's elements into probabilities.
+
+    Args:
+        x: (N, C, H, W), float32 or float64.
+        groups: into how many equal runs the C·H·W elements of an image are cut.
+        temperature: divides `x`; larger is flatter.
+        out: where to write the result, of `x`'s shape and dtype; not `x`'s memory.
+
+    Returns:
+        `out`, or a new array of `x`'s shape.
+
+    Raises:
+        InputError: `groups` does not divide the elements, `temperature` is not positive, or `x`
+            or `out` has the wrong shape or dtype.
+    """
+    require_map("softmax", "x", x)
+    images, inputs = len(x), math.prod(x.shape[1:])
+    if groups < 1 or inputs % groups:
+        raise InputError(
+            f"softmax: groups={groups} must divide the {inputs} elements of x of shape {x.shape}"
+        )
+    if not temperature > 0:
+        raise InputError(f"softmax: temperature must be positive, not {temperature}")
+    result = result_array("softmax", out, x.shape, x.dtype)
+    scores = x.reshape(images, groups, inputs // groups) / x.dtype.type(temperature)
+    with np.errstate(invalid="ignore"):  # ∞ − ∞: an infinite score has no softmax, but NaN
+        exponentials = np.exp(scores - scores.max(axis=2, keepdims=True))
+    result[...] = (exponentials / exponentials.sum(axis=2, keepdims=True)).reshape(x.shape)
+    return result

@@ -1,0 +1,121 @@
+"""From file names to a detector ready to run."""
+
+import warnings
+from collections.abc import Sequence
+from os import PathLike as PathLikeType
+from os import fspath
+
+from tinyyolo3.backends.select import select_backend
+from tinyyolo3.backends.table import check_backend
+from tinyyolo3.darknet.config import read_config
+from tinyyolo3.darknet.files import PathLike
+from tinyyolo3.darknet.names import read_names
+from tinyyolo3.darknet.weights import read_weights
+from tinyyolo3.detector import Detector, check_size
+from tinyyolo3.engine.network import Network
+from tinyyolo3.errors import ConfigError, WeightsWarning
+from tinyyolo3.network.build import build_graph
+from tinyyolo3.network.fold import fold_graph, fold_parameters
+from tinyyolo3.network.graph import Graph
+from tinyyolo3.network.parameters import (
+    Parameters,
+    find_bad_values,
+    network_slots,
+    neutral_parameters,
+)
+from tinyyolo3.network.parity import find_parity
+from tinyyolo3.parallel import thread_limit
+
+
+def load(
+    cfg: PathLike,
+    weights: PathLike,
+    *,
+    names: PathLike | Sequence[str] | None = None,
+    device: str = "auto",
+    backend: str | None = None,
+    size: tuple[int, int] | None = None,
+    threads: int | None = None,
+    strict: bool = True,
+    cutoff: int | None = None,
+    parity: str = "alexeyab",
+    fold: bool = True,
+) -> Detector:
+    """Load a Darknet model.
+
+    Args:
+        cfg: the ``.cfg`` file.
+        weights: the ``.weights`` file.
+        names: a ``.names`` file, or the class names themselves.
+        device: "auto", "cpu" or "cuda".
+        backend: "cpu", or "reference" for plain NumPy; None for the device's own.
+        size: width and height of the network's input instead of the cfg's.
+        threads: how many CPU threads to use at most; None for all that this process may use.
+        strict: refuse weights that are too short or too long for the cfg.
+        cutoff: read only the layers before this index from `weights`.
+        parity: whose numbers to follow where builds of Darknet differ: "alexeyab", "pjreddie"
+            (its CPU build) or "opencv".
+        fold: fold batch norm into the weights, which is faster; False keeps every layer's own
+            parameters, for study.
+
+    Returns:
+        A detector. Of a classifier only `forward` and `network` work.
+
+    Raises:
+        ConfigError: `cfg` or `names` cannot be used, or they disagree.
+        WeightsError: `weights` do not belong to the cfg.
+        BackendError: the device or backend cannot run this network.
+        InputError: another argument is out of range.
+    """
+    with thread_limit(threads):  # refuses a bad number before any work is done
+        chosen = select_backend(device, backend)
+    width, height = (None, None) if size is None else check_size(size)
+    graph = build_graph(read_config(cfg), width=width, height=height, parity=find_parity(parity))
+    check_backend(chosen, graph)
+    class_names = None if names is None else check_names(graph, names)
+    parameters = load_parameters(graph, weights, strict=strict, cutoff=cutoff)
+    if fold:
+        parameters = fold_parameters(graph, parameters)
+        graph = fold_graph(graph)
+    return Detector(Network(graph, parameters, chosen, folded=fold, threads=threads), class_names)
+
+
+def check_names(graph: Graph, names: PathLike | Sequence[str]) -> tuple[str, ...]:
+    """Return the class names, read from a file or given, if there is one for each class.
+
+    Raises:
+        ConfigError: the file cannot be read, or the count differs from the cfg's classes.
+    """
+    if isinstance(names, str | PathLikeType):
+        found, place = read_names(names), fspath(names)
+    else:
+        found, place = tuple(names), "names"
+    if graph.heads and len(found) != graph.heads[0].classes:
+        raise ConfigError(
+            f"{place} has {len(found)} names, but {graph.config.source}:{graph.heads[0].line} "
+            f"[{graph.heads[0].kind}] has classes={graph.heads[0].classes}"
+        )
+    return found
+
+
+def load_parameters(
+    graph: Graph, weights: PathLike, *, strict: bool = True, cutoff: int | None = None
+) -> Parameters:
+    """Read the weights of `graph`, warning of numbers that cannot be right.
+
+    Layers that a partial file does not hold get neutral parameters: they put out zeros.
+
+    Raises:
+        WeightsError: the file does not fit the network.
+    """
+    _, found = read_weights(weights, network_slots(graph), strict=strict, cutoff=cutoff)
+    for index, name, problem in find_bad_values(found):
+        layer = graph.layers[index]
+        warnings.warn(
+            f"{fspath(weights)!s}: layer {index} [{layer.kind}] "
+            f"({graph.config.source}:{layer.line}) {name}: {problem}",
+            WeightsWarning,
+            stacklevel=3,
+        )
+    missing = (layer for layer in graph.layers if layer.index not in found)
+    return dict(found) | {layer.index: neutral_parameters(layer) for layer in missing}
