@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tinyyolo3.arrays import FloatArray
+from tinyyolo3.parallel import thread_limit
 
 DTYPES: tuple[type[np.floating[Any]], ...] = (np.float32, np.float64)
 
@@ -122,7 +123,7 @@ _PATTERN = -123.0
 
 
 def guarded_output(
-    shape: tuple[int, int, int, int], dtype: type[np.floating[Any]] | np.dtype[Any]
+    shape: tuple[int, ...], dtype: type[np.floating[Any]] | np.dtype[Any]
 ) -> GuardedOutput:
     """Return an output of `shape` as a channel slice, two channels in and one from the end."""
     n, c, h, w = shape
@@ -130,3 +131,36 @@ def guarded_output(
     outside = np.ones(buffer.shape, np.bool_)
     outside[:, 2 : 2 + c] = False
     return GuardedOutput(buffer, buffer[:, 2 : 2 + c], outside)
+
+
+def assert_honours_out(forward: Callable[[FloatArray | None], FloatArray]) -> None:
+    """Check that a layer writes its result to `out`, returns that, and touches nothing around it.
+
+    Args:
+        forward: calls the layer with its argument as `out`, None for a new array.
+
+    Raises:
+        AssertionError: it does not.
+    """
+    expected = forward(None)
+    guarded = guarded_output(expected.shape, expected.dtype)
+    returned = forward(guarded.view)
+    assert returned is guarded.view, "the array returned is not out"
+    np.testing.assert_array_equal(guarded.view, expected)
+    assert guarded.surroundings_are_intact(), "something outside out was written"
+
+
+def assert_same_for_any_thread_count(forward: Callable[[], FloatArray]) -> None:
+    """Check that a layer gives the same bits whether 1, 2, 3 or 7 threads share the work.
+
+    Args:
+        forward: calls the layer on maps large enough to be shared.
+
+    Raises:
+        AssertionError: it does not.
+    """
+    with thread_limit(1):
+        expected = forward().tobytes()
+    for threads in (2, 3, 7):
+        with thread_limit(threads):
+            assert forward().tobytes() == expected, f"{threads} threads give other bits than one"

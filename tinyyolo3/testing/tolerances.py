@@ -5,6 +5,7 @@ their own. "Exact" operations (copies, selections) have none: they are compared 
 """
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from tinyyolo3.arrays import FloatArray
 
@@ -13,6 +14,15 @@ from tinyyolo3.arrays import FloatArray
 DARKNET_CONFIDENCE = 2e-3
 #: The same, on the corners of a box in pixels of the image.
 DARKNET_CORNER_PX = 0.5
+
+#: Whole networks of random weights against Darknet's float32: a box relative to its largest number,
+#: a probability absolutely. Seventy layers of sums in another order stay well inside.
+RANDOM_NETWORK_BOX = 1e-3
+RANDOM_NETWORK_PROBABILITY = 1e-4
+#: The same for Darknet's collection, whose stored answers are rounded to five decimals and whose
+#: networks are of every kind, some with exponentials of exponentials (mish, swish).
+COLLECTION_BOX = 2e-3
+COLLECTION_PROBABILITY = 2e-3
 
 
 def summation(magnitude: FloatArray, terms: int, dtype: type = np.float32) -> FloatArray:
@@ -35,3 +45,26 @@ ELEMENTARY_FLOAT32 = 8 * float(np.finfo(np.float32).eps)
 
 #: The same in float64, where a formula is compared with itself written as scalar loops.
 ELEMENTARY_FLOAT64 = 8 * float(np.finfo(np.float64).eps)
+
+
+def softmax(probability: FloatArray, largest_score: float, dtype: DTypeLike) -> FloatArray:
+    """Bound the error of a softmax: scores of size s carry an error of s·eps into the exponent.
+
+    There an absolute error is a relative one of the result, in the numerator and in the sum.
+    """
+    eps = np.finfo(np.dtype(dtype)).eps
+    return np.asarray(4 * (2 + largest_score) * eps * probability + np.finfo(np.float32).tiny)
+
+#: A box in units of the picture, carried to the network's input and back: two float32 roundings
+#: of numbers up to two on the way, and as many on the way back.
+BOX_ROUND_TRIP = 4 * 2 * float(np.finfo(np.float32).eps)
+
+
+def bilinear(samples: int) -> float:
+    """Bound the error of a bilinear resize of values in [0, 1] along axes of `samples`.
+
+    Darknet computes positions in float32: a scale and a product, each off by up to half an eps
+    of the position, on two axes, and a value changes by at most one per sample. A handful of eps
+    more is the interpolation itself.
+    """
+    return (2 * samples + 4) * float(np.finfo(np.float32).eps)

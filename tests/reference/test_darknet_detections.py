@@ -1,0 +1,75 @@
+"""Darknet's own detections on real photographs: same boxes, same classes, same confidences."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinyyolo3
+from tinyyolo3.testing.tolerances import DARKNET_CONFIDENCE, DARKNET_CORNER_PX
+
+MODELS = ("yolo-fastest-1.1", "yolo-fastest-1.1-xl", "mobilenetv2-yolov3-nano-coco", "yoloface-50k")
+IMAGES = ("dog.png", "eagle.png", "kite.png", "person.png")
+#: What Darknet's file has: 4 models, 4 images, 2 ways to resize.
+CASES = len(MODELS) * len(IMAGES) * 2
+
+
+@pytest.fixture(scope="module")
+def answers(reference: Path) -> list[dict]:
+    return json.loads((reference / "expected/zoo_detections.json").read_text())
+
+
+def test_the_answers_cover_every_model_image_and_resize(answers: list[dict]) -> None:
+    assert len({(a["model"], a["image"], a["resize"]) for a in answers}) == CASES
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize("model", MODELS)
+def test_detections_are_darknets(
+    model: str, backend: str, reference: Path, answers: list[dict]
+) -> None:
+    folder = reference / "models" / model
+    detector = tinyyolo3.load(
+        folder / "model.cfg",
+        folder / "model.weights",
+        names=folder / "model.names",
+        backend=backend,
+    )
+    for answer in (a for a in answers if a["model"] == model):
+        found = detector.detect(
+            reference / "images" / answer["image"],
+            threshold=answer["threshold"],
+            nms=answer["nms_iou"],
+            resize=answer["resize"],
+        )
+        problems = compare(found, answer["detections"], answer["threshold"])
+        assert not problems, (answer["image"], answer["resize"], problems)
+
+
+def compare(found: tinyyolo3.Detections, expected: list[dict], threshold: float) -> list[str]:
+    """Pair every expected box with one found; return what is left over on either side.
+
+    A box within the tolerance of the threshold may be missing on either side.
+    """
+    free = list(range(len(found)))
+    problems = []
+    for box in expected:
+        cx, cy, w, h = box["box_cxcywh"]
+        corners = np.array([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2])
+        partners = [
+            i
+            for i in free
+            if found.class_id[i] == box["class_id"]
+            and abs(found.confidence[i] - box["confidence"]) <= DARKNET_CONFIDENCE
+            and abs(found.objectness[i] - box["objectness"]) <= DARKNET_CONFIDENCE
+            and np.abs(found.boxes_xyxy_px[i] - corners).max() <= DARKNET_CORNER_PX
+        ]
+        if partners:
+            free.remove(partners[0])
+        elif abs(box["confidence"] - threshold) > DARKNET_CONFIDENCE:
+            problems.append(f"not found: {box}")
+    for i in free:
+        if abs(found.confidence[i] - threshold) > DARKNET_CONFIDENCE:
+            problems.append(f"not Darknet's: {found[i]}")
+    return problems

@@ -1,0 +1,63 @@
+"""YOLOv3, -tiny, -SPP and Darknet-53 at full size with seeded random weights, as Darknet runs them."""
+
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+import tinyyolo3
+from tinyyolo3.image.files import read_image
+from tinyyolo3.image.resize import (
+    boxes_image_from_network_unit,
+    letterbox_geometry,
+    network_input_numba,
+)
+from tinyyolo3.testing.tolerances import RANDOM_NETWORK_BOX, RANDOM_NETWORK_PROBABILITY
+
+NETWORKS = {
+    "yolov3-416": "yolov3",
+    "yolov3-tiny-416": "yolov3-tiny",
+    "yolov3-spp-608": "yolov3-spp",
+}
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize("case", NETWORKS)
+def test_every_candidate_is_darknets(
+    case: str, backend: str, reference: Path, random_weights: ModuleType, tmp_path: Path
+) -> None:
+    cfg = reference / "cfg" / f"{NETWORKS[case]}.cfg"
+    side = int(case.rsplit("-", 1)[1])
+    random_weights.write_random_weights(cfg, tmp_path / "random.weights", seed=0)
+    detector = tinyyolo3.load(cfg, tmp_path / "random.weights", backend=backend, size=(side, side))
+    (tmp_path / "random.weights").unlink()
+    image = read_image(reference / "images/dog.png")
+    pixels = network_input_numba(image, side, side, "letterbox")
+    found = detector.candidates(pixels[None])
+
+    expected = np.load(reference / f"expected/{case}-random.npz")
+    rows = expected["index"]
+    assert len(found.objectness) == expected["total"]
+    geometry = letterbox_geometry(image.shape[1], image.shape[0], side, side)
+    boxes_unit = boxes_image_from_network_unit(found.boxes_cxcywh_px[rows] / side, geometry)
+    boxes_px = boxes_unit * np.tile([image.shape[1], image.shape[0]], 2)
+    scale = np.abs(expected["box_cxcywh_pixels"]).max(axis=1, keepdims=True)
+    assert (np.abs(boxes_px - expected["box_cxcywh_pixels"]) / scale).max() < RANDOM_NETWORK_BOX
+    close = {"rtol": 0, "atol": RANDOM_NETWORK_PROBABILITY}
+    np.testing.assert_allclose(found.objectness[rows], expected["objectness"], **close)
+    np.testing.assert_allclose(found.probability[rows], expected["class_probability"], **close)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_darknet53_gives_darknets_softmax(
+    backend: str, reference: Path, random_weights: ModuleType, tmp_path: Path
+) -> None:
+    cfg = reference / "cfg/darknet53.cfg"
+    random_weights.write_random_weights(cfg, tmp_path / "random.weights", seed=0)
+    detector = tinyyolo3.load(cfg, tmp_path / "random.weights", backend=backend)
+    (tmp_path / "random.weights").unlink()
+    x = np.random.RandomState(7).random_sample((1, 3, 256, 256)).astype(np.float32)
+    (output,) = detector.forward(x)
+    expected = np.load(reference / "expected/darknet53-256-random.npz")["probability"]
+    np.testing.assert_allclose(output.ravel(), expected, rtol=0, atol=RANDOM_NETWORK_PROBABILITY)
