@@ -1,0 +1,156 @@
+"""What the tests share: Darknet's reference answers, and tiny models written on the spot."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinyyolo3.darknet.config import parse_config
+from tinyyolo3.darknet.weights import Header, LayerWeights, write_weights
+from tinyyolo3.network.build import build_graph
+from tinyyolo3.network.parameters import network_slots
+
+#: Every part of a detector, small enough to run in a millisecond: two heads, a route, an upsample.
+TINY_CFG = """\
+[net]
+width=32
+height=32
+channels=3
+
+[convolutional]
+batch_normalize=1
+filters=8
+size=3
+stride=2
+pad=1
+activation=leaky
+
+[maxpool]
+size=2
+stride=2
+
+[convolutional]
+batch_normalize=1
+filters=8
+size=3
+stride=1
+pad=1
+activation=leaky
+
+[shortcut]
+from=-2
+activation=linear
+
+[maxpool]
+size=2
+stride=2
+
+[convolutional]
+filters=14
+size=1
+activation=linear
+
+[yolo]
+mask=2,3
+anchors=4,6, 8,8, 12,16, 24,20
+classes=2
+num=4
+
+[route]
+layers=-3
+
+[upsample]
+stride=2
+
+[route]
+layers=-1,3
+
+[convolutional]
+filters=14
+size=1
+activation=linear
+
+[yolo]
+mask=0,1
+anchors=4,6, 8,8, 12,16, 24,20
+classes=2
+num=4
+"""
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """The three files of a model, in a folder of the test's own."""
+
+    cfg: Path
+    weights: Path
+    names: Path
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """The folder with Darknet's own answers; a test that needs it is skipped without it."""
+    folder = os.environ.get("TINYYOLO3_REFERENCE")
+    if not folder:
+        pytest.skip("TINYYOLO3_REFERENCE does not name the folder with Darknet's answers")
+    if not Path(folder).is_dir():
+        pytest.fail(f"TINYYOLO3_REFERENCE={folder} is no folder")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_cfg() -> str:
+    """The text of a two-class detector's cfg, with two heads, for a 32x32 input."""
+    return TINY_CFG
+
+
+@pytest.fixture(scope="session")
+def seeded_weights() -> Callable[..., dict[int, LayerWeights]]:
+    """A function from a cfg's text (and a seed) to random arrays for all of its layers."""
+    return _seeded_weights
+
+
+def _seeded_weights(cfg: str, seed: int = 0) -> dict[int, LayerWeights]:
+    """Scaled so that activations stay of order one."""
+    rng = np.random.default_rng(seed)
+    arrays: dict[int, LayerWeights] = {}
+    for slot in network_slots(build_graph(parse_config(cfg))):
+        values = rng.standard_normal(slot.shape)
+        if slot.name in ("scales", "variance"):
+            values = rng.uniform(0.8, 1.2, slot.shape)
+        elif slot.name == "weights":
+            values *= np.sqrt(2.0 * slot.shape[0] / slot.count)
+        arrays.setdefault(slot.layer, {})[slot.name] = values.astype(np.float32)
+    return arrays
+
+
+@pytest.fixture
+def write_model(tmp_path: Path) -> Callable[..., ModelFiles]:
+    """A function that writes a cfg, seeded weights for it and a name list into `tmp_path`."""
+
+    def write(
+        cfg: str = TINY_CFG,
+        *,
+        names: tuple[str, ...] = ("cat", "dog"),
+        seed: int = 0,
+        header: Header | None = None,
+    ) -> ModelFiles:
+        files = ModelFiles(
+            tmp_path / "tiny.cfg", tmp_path / "tiny.weights", tmp_path / "tiny.names"
+        )
+        files.cfg.write_text(cfg)
+        slots = network_slots(build_graph(parse_config(cfg)))
+        write_weights(files.weights, slots, _seeded_weights(cfg, seed), header)
+        files.names.write_text("".join(f"{name}\n" for name in names))
+        return files
+
+    return write
+
+
+@pytest.fixture
+def tiny_model(write_model: Callable[..., ModelFiles]) -> ModelFiles:
+    """The files of a two-class detector with two heads, for a 32x32 input."""
+    return write_model()
