@@ -25,19 +25,24 @@ def run(script: str, *arguments: object, cwd: Path) -> str:
     return result.stdout
 
 
+def size_of(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
+
+
 def test_detect(tiny_model, picture: Path, tmp_path: Path) -> None:
     printed = run(
         "detect.py", tiny_model.cfg, tiny_model.weights, tiny_model.names, picture, cwd=tmp_path
     )
     assert "cat" in printed
-    assert Image.open(tmp_path / "detections.png").size == (60, 40)
+    assert size_of(tmp_path / "detections.png") == (60, 40)
 
 
 def test_look_inside(tiny_model, picture: Path, tmp_path: Path) -> None:
     printed = run("look_inside.py", tiny_model.cfg, tiny_model.weights, picture, 1, cwd=tmp_path)
     assert len(printed.splitlines()) == 12
     assert "(8, 8, 8)" in printed
-    assert Image.open(tmp_path / "layer.png").size == (64, 8)
+    assert size_of(tmp_path / "layer.png") == (64, 8)
 
 
 def test_every_example_is_tested() -> None:

@@ -49,7 +49,11 @@ class Section:
         """Return the error for this section, placed at `option`'s line if it is there."""
         found = self.options.get(option) if option else None
         line = found.line if found else self.line
-        return ConfigError(f"{self.source}:{line} [{self.kind}] {message}")
+        return ConfigError(f"{self.source}:{line} [{_printable(self.kind)}] {message}")
+
+    def quote(self, name: str) -> str:
+        """Return an option that is there as ``name=value`` for a message, cut where it is long."""
+        return _printable(f"{name}={self.options[name].text}")
 
     def text(self, name: str, default: str | None = None) -> str:
         """Return an option's text; without a default it must be there."""
@@ -80,7 +84,7 @@ class Section:
             return default
         value = self._real(name, self.text(name))
         if not low <= value <= high:
-            raise self.error(f"{name}={self.text(name)} must be from {low:g} to {high:g}", name)
+            raise self.error(f"{self.quote(name)} must be from {low:g} to {high:g}", name)
         return value
 
     def numbers(self, name: str) -> tuple[float, ...]:
@@ -95,7 +99,8 @@ class Section:
         # DARKNET: reads numbers with atoi, which turns "abc" into 0 and "3x" into 3. Both are
         # typing errors, so here they are refused.
         if not re.fullmatch(r"[+-]?[0-9]{1,30}", text, re.ASCII):
-            raise self.error(f"{name}={self.text(name)}: expected an integer, found {text!r}", name)
+            found = _printable(text)
+            raise self.error(f"{self.quote(name)}: expected an integer, found '{found}'", name)
         value = int(text)
         if not low <= value <= high:
             raise self.error(f"{name}={text} must be from {low} to {high}", name)
@@ -107,7 +112,8 @@ class Section:
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise self.error(f"{name}={self.text(name)}: expected a number, found {text!r}", name)
+            found = _printable(text)
+            raise self.error(f"{self.quote(name)}: expected a number, found '{found}'", name)
         return value
 
 
@@ -146,14 +152,14 @@ def parse_config(text: str, source: str = "<cfg>") -> Config:
             continue
         name, equals, value = line.partition("=")
         if not equals or not name:
-            raise ConfigError(f"{source}:{number} expected name=value, found {_shorten(raw)!r}")
+            raise ConfigError(f"{source}:{number} expected name=value, found '{_printable(raw)}'")
         if not found:
-            raise ConfigError(f"{source}:{number} {_shorten(line)!r} stands before any [section]")
+            raise ConfigError(f"{source}:{number} '{_printable(line)}' stands before any [section]")
         # DARKNET: option_find walks the list from the front, so the first of two wins.
         found[-1][2].setdefault(name, Option(value, number))
     sections = [Section(source, kind, line, options) for kind, line, options in found]
     if not sections or sections[0].kind != "net":
-        what = f"[{sections[0].kind}]" if sections else "no section at all"
+        what = f"[{_printable(sections[0].kind)}]" if sections else "no section at all"
         raise ConfigError(f"{source}: a cfg starts with [net] or [network], found {what}")
     if len(sections) == 1:
         raise ConfigError(f"{source}: there is no layer after [net]")
@@ -169,11 +175,13 @@ def _strip(raw: str) -> str:
 
 def _section_kind(line: str, source: str, number: int) -> str:
     if not line.endswith("]") or len(line) < 3:
-        raise ConfigError(f"{source}:{number} expected [section], found {_shorten(line)!r}")
+        raise ConfigError(f"{source}:{number} expected [section], found '{_printable(line)}'")
     kind = line[1:-1].lower()
     return ALIASES.get(kind, kind)
 
 
-def _shorten(text: str, limit: int = 60) -> str:
+def _printable(text: str, limit: int = 60) -> str:
+    """Return a cfg's own words for a message: cut where long, control characters escaped."""
     text = text.strip()
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    text = text if len(text) <= limit else text[: limit - 1] + "…"
+    return text if text.isprintable() else ascii(text)[1:-1]

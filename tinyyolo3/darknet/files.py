@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from tinyyolo3.errors import TinyYoloError
+from tinyyolo3.errors import InputError, TinyYoloError
 
 #: No cfg, name list or data file of Darknet's comes near this; a model given by mistake does.
 MAX_TEXT_BYTES = 16 * 2**20
@@ -21,7 +21,10 @@ def require_file(path: PathLike, what: str, error: type[TinyYoloError]) -> Path:
 
     Raises:
         TinyYoloError: (as `error`) nothing is there, or a directory, or an empty file.
+        InputError: `path` is no path.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"expected the path of {what}, not {path!r}")
     place = Path(path)
     try:
         if place.is_dir():

@@ -49,7 +49,7 @@ class Header:
 
     def to_bytes(self) -> bytes:
         """Return the header as it stands in the file."""
-        layout = "<iiiQ" if self.wide else "<iiii"
+        layout = "<iiiQ" if self.wide else "<iiiI"
         return struct.pack(layout, self.major, self.minor, self.revision, self.seen)
 
 
@@ -141,9 +141,11 @@ def write_weights(
                 file.write(np.ascontiguousarray(stored, "<f4").tobytes())
         os.chmod(temporary, 0o644)
         os.replace(temporary, place)
-    except OSError as problem:
+    except BaseException as problem:  # an interrupt must not leave half a file behind either
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
+        if not isinstance(problem, OSError):
+            raise
         raise OutputError(f"{place}: cannot be written: {problem.strerror or problem}") from None
 
 

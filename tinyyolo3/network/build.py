@@ -15,7 +15,7 @@ from tinyyolo3.network.specs import Cost, Head, Layer
 
 #: Width or height of a network's input.
 MAX_INPUT_SIDE = 16384
-#: Elements of one layer's output for one image, and parameters of one layer: 8 GiB as float32.
+#: Elements of one layer's output for one image, and parameters of the network: 8 GiB as float32.
 #: Nothing that fits the machines this is for comes near; a cfg with a zero too many does.
 MAX_ELEMENTS = 2**31
 
@@ -57,11 +57,17 @@ def build_graph(
     _check_elements(net, "the network's input", network_shape)
     layers: list[Layer] = []
     shapes: list[Shape] = []
+    parameters = 0
     for section in config.layers:
         place = Place(len(layers), shapes, network_shape, parity)
         layer = _read_layer(section, place)
         _check_elements(section, "its output", layer.output_shape)
-        _check_elements(section, "its weights", _weight_shape(layer))
+        parameters += sum(slot.count for slot in layer_slots(layer))
+        if parameters > MAX_ELEMENTS:
+            raise section.error(
+                f"with it the network would have {parameters:,} parameters; "
+                f"the limit is {MAX_ELEMENTS:,}"
+            )
         layers.append(layer)
         shapes.append(layer.output_shape)
     if all(isinstance(layer, Cost) for layer in layers):
@@ -101,10 +107,6 @@ def _check_elements(section: Section, what: str, shape: Iterable[int]) -> None:
             f"{what} would have {'x'.join(map(str, sides))} = {prod(sides):,} elements; "
             f"the limit is {MAX_ELEMENTS:,}"
         )
-
-
-def _weight_shape(layer: Layer) -> tuple[int, ...]:
-    return max((slot.shape for slot in layer_slots(layer)), key=prod, default=())
 
 
 def _check_heads(config: Config, layers: Iterable[Layer]) -> None:

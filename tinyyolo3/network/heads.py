@@ -23,14 +23,14 @@ def yolo(section: Section, place: Place) -> specs.Yolo:
     for entry in mask:
         if not 0 <= entry < total:
             raise section.error(
-                f"mask={section.text('mask')}: {entry} is not one of the num={total} anchors",
+                f"{section.quote('mask')}: {entry} is not one of the num={total} anchors",
                 "mask",
             )
     anchors = _anchor_pairs(section, total)
     nms_kind = section.text("nms_kind", "default")
     if nms_kind not in NMS_KINDS:
         raise section.error(
-            f"nms_kind={nms_kind} is unknown; known are {', '.join(NMS_KINDS)}", "nms_kind"
+            f"{section.quote('nms_kind')} is unknown; known are {', '.join(NMS_KINDS)}", "nms_kind"
         )
     _check_filters(section, place, classes, len(mask), "len(mask)")
     common = place.common(section, (place.index - 1,), place.shape(place.index - 1))
@@ -55,7 +55,7 @@ def region(section: Section, place: Place) -> specs.Region:
         raise section.error("coords= must be 4", "coords")
     for name in ("background", "classfix"):
         if section.flag(name):
-            raise section.error(f"{name}={section.text(name)} is not supported", name)
+            raise section.error(f"{section.quote(name)} is not supported", name)
     classes = section.integer("classes", 20, low=1, high=MAX_CLASSES)
     total = section.integer("num", 1, low=1, high=MAX_ANCHORS)
     anchors = _anchor_pairs(section, total)
@@ -82,6 +82,8 @@ def _anchor_pairs(section: Section, total: int) -> tuple[tuple[float, float], ..
 def _check_filters(
     section: Section, place: Place, classes: int, boxes: int, boxes_name: str
 ) -> None:
+    if place.index == 0:
+        raise section.error("needs a layer before it, whose output it reads as boxes")
     needed = (classes + BOX_ENTRIES) * boxes
     found = place.shape(place.index - 1)[0]
     if found != needed:

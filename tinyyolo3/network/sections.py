@@ -41,7 +41,7 @@ class Place:
             target = self.index + number if number < 0 else number
             if not 0 <= target < self.index:
                 raise section.error(
-                    f"{option}={section.text(option)} leaves the network: {number} is layer "
+                    f"{section.quote(option)} leaves the network: {number} is layer "
                     f"{target} ({self.index} layers so far)",
                     option,
                 )
@@ -161,8 +161,7 @@ def shortcut(section: Section, place: Place) -> specs.Shortcut:
     """[shortcut]: parser.c parse_shortcut; one or more layers added to the one before."""
     if section.text("weights_type", "none") != "none":
         raise section.error(
-            f"weights_type={section.text('weights_type')} is not supported, only none",
-            "weights_type",
+            f"{section.quote('weights_type')} is not supported, only none", "weights_type"
         )
     inputs = (place.index - 1, *place.resolve(section, "from"))
     output = place.shape(inputs[0])
@@ -239,7 +238,7 @@ def reorg(section: Section, place: Place) -> specs.Reorg:
 
 
 def _stride(section: Section) -> tuple[int, int]:
-    """Read stride, and stride_x and stride_y, which win where they are positive."""
+    """Read stride, and stride_y and stride_x, which win over it."""
     plain = section.integer("stride", 1, low=1, high=MAX_LENGTH)
     vertical = section.integer("stride_y", plain, low=1, high=MAX_LENGTH)
     return (vertical, section.integer("stride_x", plain, low=1, high=MAX_LENGTH))
@@ -250,14 +249,16 @@ def _activation(section: Section, default: str) -> str:
     if name not in ACTIVATIONS:
         # DARKNET: an unknown activation becomes relu (activations.c get_activation), silently.
         known = ", ".join(ACTIVATIONS)
-        raise section.error(f"activation={name} is unknown; known are {known}", "activation")
+        raise section.error(
+            f"{section.quote('activation')} is unknown; known are {known}", "activation"
+        )
     return name
 
 
 def _single(section: Section, place: Place) -> int:
     found = place.resolve(section, "from")
     if len(found) != 1:
-        raise section.error(f"from={section.text('from')} must name one layer", "from")
+        raise section.error(f"{section.quote('from')} must name one layer", "from")
     return found[0]
 
 
@@ -266,7 +267,7 @@ def _refuse(section: Section, names: tuple[str, ...]) -> None:
     for name in names:
         found = section.options.get(name)
         if found is not None and found.text not in ("0", "0.0"):
-            raise section.error(f"{name}={found.text} is not supported", name)
+            raise section.error(f"{section.quote(name)} is not supported", name)
 
 
 Reader = Callable[[Section, Place], specs.Layer]

@@ -4,6 +4,8 @@ A tolerance is a formula or a constant with a name; tests import it and type no 
 their own. "Exact" operations (copies, selections) have none: they are compared for equality.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import DTypeLike
 
@@ -47,6 +49,11 @@ ELEMENTARY_FLOAT32 = 8 * float(np.finfo(np.float32).eps)
 ELEMENTARY_FLOAT64 = 8 * float(np.finfo(np.float64).eps)
 
 
+#: A logistic far below zero is exp(x) to within its own rounding: one unit in the last place from
+#: exp and half a unit each from the addition and the division, relative to the small result.
+LOGISTIC_TAIL_FLOAT32 = 2 * float(np.finfo(np.float32).eps)
+
+
 def softmax(probability: FloatArray, largest_score: float, dtype: DTypeLike) -> FloatArray:
     """Bound the error of a softmax: scores of size s carry an error of s·eps into the exponent.
 
@@ -68,3 +75,19 @@ def bilinear(samples: int) -> float:
     more is the interpolation itself.
     """
     return (2 * samples + 4) * float(np.finfo(np.float32).eps)
+
+
+def network(largest: float, depth: int, terms: int) -> float:
+    """Bound the difference of two float32 runs of a network, an absolute number.
+
+    Each layer rounds a sum of `terms` products, as in `summation`, and passes on what it got with
+    a gain of about one, since weights that suit a network keep its activations of one size. So
+    errors add up along the depth; a sum of independent ones would grow as its square root.
+
+    Args:
+        largest: the largest absolute activation so far.
+        depth: the number of layers up to here.
+        terms: the number of products in the longest sum so far.
+    """
+    eps = float(np.finfo(np.float32).eps)
+    return depth * (2.0 + math.sqrt(terms)) * eps * max(1.0, largest)
