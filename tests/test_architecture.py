@@ -22,7 +22,7 @@ LEVELS = [
     ["network"],
     ["backends"],
     ["engine"],
-    ["detections"],
+    ["detections", "selection"],
     ["detector"],
     ["loading"],
     ["testing", "cli"],

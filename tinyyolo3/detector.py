@@ -7,31 +7,30 @@ of the heads → boxes above the threshold → boxes in the picture → those th
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, TypedDict, Unpack, overload
+from typing import TypedDict, Unpack, overload
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tinyyolo3.arrays import ByteArray, FloatArray
-from tinyyolo3.boxes.decode import HeadGeometry, check_threshold
-from tinyyolo3.boxes.decode_numba import candidates_numba, decode_numba
-from tinyyolo3.boxes.nms import nms_numba
+from tinyyolo3.boxes.decode import check_threshold
+from tinyyolo3.boxes.decode_numba import candidates_numba
+from tinyyolo3.boxes.nms import NmsKind
 from tinyyolo3.detections import Detections
 from tinyyolo3.engine.network import Network
 from tinyyolo3.errors import InputError
 from tinyyolo3.image.files import ImageSource, describe_source, read_image
-from tinyyolo3.image.resize import (
-    Geometry,
-    boxes_image_from_network_unit,
-    network_input_numba,
-    resize_geometry,
-)
-from tinyyolo3.network.graph import Graph
-from tinyyolo3.network.specs import Head, Region, Yolo
+from tinyyolo3.image.resize import ResizeMode, network_input_numba, resize_geometry
+from tinyyolo3.network.specs import Yolo
 from tinyyolo3.parallel import thread_limit
+from tinyyolo3.selection import (
+    Selection,
+    cfg_nms_kind,
+    corners_px,
+    head_geometries,
+    require_heads,
+    select_boxes,
+)
 
-ResizeMode = Literal["letterbox", "stretch"]
-NmsKind = Literal["greedy", "diou"]
 #: A list of pictures, as opposed to one.
 Sources = list[ImageSource] | tuple[ImageSource, ...]
 
@@ -67,20 +66,6 @@ class DetectOptions(TypedDict, total=False):
     size: tuple[int, int] | None
     batch: int
     exif_orientation: bool
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which of the decoded boxes to report; the fields are `Detector.detect`'s arguments."""
-
-    threshold: float
-    nms: float | None
-    nms_kind: NmsKind
-    beta_nms: float
-    multi_label: bool
-    agnostic: bool
-    class_ids: tuple[int, ...] | None
-    clip: bool
 
 
 @dataclass(frozen=True)
@@ -152,7 +137,7 @@ class Detector:
         selection = Selection(
             threshold=threshold,
             nms=nms,
-            nms_kind=nms_kind or _cfg_nms_kind(last),
+            nms_kind=nms_kind or cfg_nms_kind(last),
             beta_nms=last.beta_nms if isinstance(last, Yolo) else 0.6,
             multi_label=multi_label,
             agnostic=agnostic,
@@ -191,7 +176,7 @@ class Detector:
             boxes_cxcywh_unit, objectness, confidence, class_id = select_boxes(
                 heads, geometries, frame, selection
             )
-            corners = _corners_px(boxes_cxcywh_unit, picture, selection.clip)
+            corners = corners_px(boxes_cxcywh_unit, picture, selection.clip)
             results.append(
                 Detections(
                     corners, confidence, class_id, objectness, self.names, sources[index], picture
@@ -246,102 +231,6 @@ class Detector:
                 raise InputError(f"class {entry!r} must be from 0 to {count - 1}")
             ids.append(int(class_id))
         return tuple(ids)
-
-
-def select_boxes(
-    heads: Sequence[FloatArray],
-    geometries: Sequence[HeadGeometry],
-    frame: Geometry,
-    selection: Selection,
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
-    """Return the boxes to report for one picture, the most confident first.
-
-    Args:
-        heads: the raw head tensors (anchors * (5 + classes), H, W).
-        geometries: what each head predicts.
-        frame: where the picture lies in the network's input.
-        selection: which boxes to report.
-
-    Returns:
-        Boxes as centre and size in fractions of the picture (N, 4), objectness, confidence and
-        class id (N,).
-    """
-    found = decode_numba(heads, geometries, selection.threshold, multi_label=selection.multi_label)
-    rows = np.arange(len(found.confidence))
-    if selection.class_ids is not None:
-        rows = rows[np.isin(found.class_id, selection.class_ids)]
-    boxes_cxcywh_unit = boxes_image_from_network_unit(found.boxes_cxcywh_unit[rows], frame)
-    confidence, class_id = found.confidence[rows], found.class_id[rows]
-    if selection.nms is None:
-        kept = np.argsort(-confidence, kind="stable")
-    else:
-        # DARKNET: suppresses in fractions of the picture, which the IoU of a stretched picture
-        # does not notice and the distance term of DIoU does.
-        kept = nms_numba(
-            boxes_cxcywh_unit,
-            confidence,
-            class_id,
-            iou_threshold=selection.nms,
-            kind=selection.nms_kind,
-            class_agnostic=selection.agnostic,
-            beta=selection.beta_nms,
-        )
-    objectness = found.objectness[rows]
-    ids = class_id[kept].astype(np.int64)
-    return boxes_cxcywh_unit[kept], objectness[kept], confidence[kept], ids
-
-
-def require_heads(graph: Graph) -> tuple[Head, ...]:
-    """Return the network's heads.
-
-    Raises:
-        InputError: it has none: it is a classifier.
-    """
-    if not graph.heads:
-        raise InputError(
-            f"{graph.config.source} has no [yolo] or [region] section, so it detects no boxes; "
-            "forward() gives a classifier's output"
-        )
-    return graph.heads
-
-
-def head_geometries(graph: Graph) -> tuple[HeadGeometry, ...]:
-    """Return what decoding needs of each head, with anchors as fractions of the network input."""
-    return tuple(_head_geometry(head, graph) for head in graph.heads)
-
-
-def _head_geometry(head: Head, graph: Graph) -> HeadGeometry:
-    # DARKNET: a [yolo] section's anchors are in pixels of the input, a [region] section's in cells.
-    _, height, width = head.output_shape if isinstance(head, Region) else graph.input_shape
-    anchors_unit = tuple((w / width, h / height) for w, h in head.anchors)
-    if isinstance(head, Yolo):
-        return HeadGeometry(
-            kind="yolo",
-            anchors_unit=anchors_unit,
-            classes=head.classes,
-            scale_x_y=head.scale_x_y,
-            new_coords=head.new_coords,
-        )
-    softmax = isinstance(head, Region) and head.softmax
-    return HeadGeometry("region", anchors_unit, head.classes, softmax=softmax)
-
-
-def _cfg_nms_kind(last: Head) -> NmsKind:
-    # DARKNET: the last head's nms_kind holds for the whole net; cornersnms differs from greedynms
-    # only in probabilities it computes and drops (box.c diounms_sort).
-    return "diou" if isinstance(last, Yolo) and last.nms_kind == "diounms" else "greedy"
-
-
-def _corners_px(
-    boxes_cxcywh_unit: FloatArray, picture: ByteArray, clip: bool
-) -> NDArray[np.float32]:
-    """Turn fractions of the picture into its pixels: left, top, right, bottom."""
-    sides = np.array([picture.shape[1], picture.shape[0]], np.float32)
-    centre, size = boxes_cxcywh_unit[:, :2] * sides, boxes_cxcywh_unit[:, 2:] * sides
-    corners = np.concatenate([centre - size / 2, centre + size / 2], axis=1)
-    if clip:
-        corners = np.clip(corners, 0, np.tile(sides, 2))
-    return corners.astype(np.float32, copy=False)
 
 
 def check_size(size: tuple[int, int]) -> tuple[int, int]:

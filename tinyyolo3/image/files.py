@@ -13,7 +13,7 @@ import struct
 from typing import IO, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from tinyyolo3.arrays import ByteArray
@@ -193,10 +193,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         levels = np.nan_to_num(np.asarray(image), nan=0.0, posinf=255.0, neginf=0.0)
         white = 1.0 if levels.max() <= 1.0 else 255.0
         image = Image.fromarray(np.rint(np.clip(levels / white, 0, 1) * 255).astype(np.uint8))
-    elif mode == "LAB":
-        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
-        image = image if converted is None else converted
     elif mode in ("P", "PA", "La", "LA", "RGBa"):
         image = image.convert("LA" if mode == "La" else "RGBA")
     # DARKNET: alpha is dropped, not blended; what lies under transparent pixels shows.

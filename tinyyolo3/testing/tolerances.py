@@ -62,6 +62,7 @@ def softmax(probability: FloatArray, largest_score: float, dtype: DTypeLike) -> 
     eps = np.finfo(np.dtype(dtype)).eps
     return np.asarray(4 * (2 + largest_score) * eps * probability + np.finfo(np.float32).tiny)
 
+
 #: A box in units of the picture, carried to the network's input and back: two float32 roundings
 #: of numbers up to two on the way, and as many on the way back.
 BOX_ROUND_TRIP = 4 * 2 * float(np.finfo(np.float32).eps)
@@ -91,3 +92,8 @@ def network(largest: float, depth: int, terms: int) -> float:
     """
     eps = float(np.finfo(np.float32).eps)
     return depth * (2.0 + math.sqrt(terms)) * eps * max(1.0, largest)
+
+
+#: Folding batch norm into weights reorders some dozens of float64 products and sums; relative to
+#: the largest output.
+FOLDED_FLOAT64 = 1e-12
