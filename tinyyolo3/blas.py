@@ -1,5 +1,7 @@
 """Bounding the threads of the BLAS that NumPy brings along.
 
+A network's layers are cut into jobs for this package's own threads, each of which calls BLAS for
+its part; BLAS's own threads on top of them would get in their way, and they wait by spinning.
 OpenBLAS keeps one number of threads for the whole process and NumPy has no call for it. The
 symbol is found through NumPy's own extension module: the dynamic linker looks a name up in a
 library *and in what it depends on*.
@@ -7,7 +9,6 @@ library *and in what it depends on*.
 
 import ctypes
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -31,7 +32,7 @@ def blas_thread_limit(threads: int) -> Iterator[None]:
     """Bound BLAS to `threads` inside the block, and restore what was there after the last block.
 
     The bound is the process's: where blocks in several Python threads overlap, the last one
-    entered decides. Where NumPy's BLAS is not OpenBLAS a warning says that it is not bounded.
+    entered decides. A BLAS that is not OpenBLAS (Accelerate, MKL) keeps its own threads.
     """
     global _users, _before
     functions = _find_openblas()
@@ -63,5 +64,4 @@ def _find_openblas() -> tuple[Any, Any] | None:
     for getter, setter in SYMBOLS:
         if hasattr(library, getter) and hasattr(library, setter):
             return getattr(library, getter), getattr(library, setter)
-    warnings.warn("threads= does not bound this NumPy's BLAS (it is not OpenBLAS)", stacklevel=4)
     return None

@@ -4,15 +4,14 @@
 of the heads → boxes above the threshold → boxes in the picture → those that survive suppression.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypedDict, Unpack, overload
+from typing import Any, TypedDict, Unpack, get_args, overload
 
 import numpy as np
 
 from tinyyolo3.arrays import ByteArray, FloatArray
-from tinyyolo3.boxes.decode import check_threshold
 from tinyyolo3.boxes.decode_numba import candidates_numba
 from tinyyolo3.boxes.nms import NmsKind
 from tinyyolo3.detections import Detections
@@ -131,9 +130,10 @@ class Detector:
         """
         network = self.network if size is None else self.network.resized(*check_size(size))
         last = require_heads(network.graph)[-1]
-        check_threshold(threshold)
         if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
             raise InputError(f"batch must be a positive integer, not {batch!r}")
+        if resize not in get_args(ResizeMode):
+            raise InputError(f"resize must be 'letterbox' or 'stretch', not {resize!r}")
         selection = Selection(
             threshold=threshold,
             nms=nms,
@@ -220,15 +220,17 @@ class Detector:
     def _class_ids(self, classes: Sequence[int | str]) -> tuple[int, ...]:
         """Turn names and numbers into numbers."""
         count = require_heads(self.network.graph)[0].classes
-        wanted = [classes] if isinstance(classes, int | str) else list(classes)
+        single = isinstance(classes, str) or not isinstance(classes, Iterable)
+        wanted: list[Any] = [classes] if single else list(classes)
         ids = []
         for entry in wanted:
             class_id = self._ids_by_name.get(entry) if isinstance(entry, str) else entry
             if class_id is None:
                 known = ", ".join((self.names or ())[:10]) or "none, for no names were given"
                 raise InputError(f"class {entry!r} is unknown; the names are: {known}")
-            if isinstance(class_id, bool) or not 0 <= class_id < count:
-                raise InputError(f"class {entry!r} must be from 0 to {count - 1}")
+            number = isinstance(class_id, int | np.integer) and not isinstance(class_id, bool)
+            if not number or int(class_id) not in range(count):
+                raise InputError(f"class {entry!r} must be an integer from 0 to {count - 1}")
             ids.append(int(class_id))
         return tuple(ids)
 

@@ -13,7 +13,7 @@ from tinyyolo3.darknet.names import read_names
 from tinyyolo3.darknet.weights import read_weights
 from tinyyolo3.detector import Detector, check_size
 from tinyyolo3.engine.network import Network
-from tinyyolo3.errors import ConfigError, WeightsWarning
+from tinyyolo3.errors import ConfigError, InputError, WeightsWarning
 from tinyyolo3.network.build import build_graph
 from tinyyolo3.network.fold import fold_graph, fold_parameters
 from tinyyolo3.network.graph import Graph
@@ -69,6 +69,10 @@ def load(
     """
     with thread_limit(threads):  # refuses a bad number before any work is done
         chosen = select_backend(device, backend)
+    if cutoff is not None and (
+        isinstance(cutoff, bool) or not isinstance(cutoff, int) or cutoff < 0
+    ):
+        raise InputError(f"cutoff must be a layer's index, zero or more, not {cutoff!r}")
     width, height = (None, None) if size is None else check_size(size)
     graph = build_graph(read_config(cfg), width=width, height=height, parity=find_parity(parity))
     check_backend(chosen, graph)
@@ -85,10 +89,14 @@ def check_names(graph: Graph, names: PathLike | Sequence[str]) -> tuple[str, ...
 
     Raises:
         ConfigError: the file cannot be read, or the count differs from the cfg's classes.
+        InputError: `names` is neither a path nor a sequence of strings.
     """
     if isinstance(names, str | PathLikeType):
         found, place = read_names(names), fspath(names)
     else:
+        given = isinstance(names, Sequence) and not isinstance(names, bytes | bytearray)
+        if not given or not all(isinstance(name, str) for name in names):
+            raise InputError(f"names must be a .names file or a list of strings, not {names!r}")
         found, place = tuple(names), "names"
     if graph.heads and len(found) != graph.heads[0].classes:
         raise ConfigError(

@@ -16,7 +16,6 @@ from typing import Any, ParamSpec, TypeVar
 
 import numba
 
-from tinyyolo3.blas import blas_thread_limit
 from tinyyolo3.errors import InputError
 
 P = ParamSpec("P")
@@ -53,7 +52,7 @@ def thread_count() -> int:
 
 @contextmanager
 def thread_limit(threads: int | None) -> Iterator[None]:
-    """Bound the threads of `parallel_for` and of BLAS inside the block; None leaves them be.
+    """Bound the threads of every `parallel_for` inside the block; None leaves them as they are.
 
     Raises:
         InputError: `threads` is not a positive integer.
@@ -65,8 +64,7 @@ def thread_limit(threads: int | None) -> Iterator[None]:
         raise InputError(f"threads must be a positive integer, not {threads!r}")
     token = _limit.set(threads)
     try:
-        with blas_thread_limit(threads):
-            yield
+        yield
     finally:
         _limit.reset(token)
 

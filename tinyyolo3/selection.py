@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinyyolo3.arrays import ByteArray, FloatArray
-from tinyyolo3.boxes.decode import HeadGeometry
+from tinyyolo3.boxes.decode import HeadGeometry, check_threshold
 from tinyyolo3.boxes.decode_numba import decode_numba
 from tinyyolo3.boxes.nms import NmsKind, nms_numba
 from tinyyolo3.errors import InputError
@@ -18,7 +19,11 @@ from tinyyolo3.network.specs import Head, Region, Yolo
 
 @dataclass(frozen=True)
 class Selection:
-    """Which of the decoded boxes to report; the fields are `Detector.detect`'s arguments."""
+    """Which of the decoded boxes to report; the fields are `Detector.detect`'s arguments.
+
+    Raises:
+        InputError: a threshold or `nms_kind` is none.
+    """
 
     threshold: float
     nms: float | None
@@ -28,6 +33,13 @@ class Selection:
     agnostic: bool
     class_ids: tuple[int, ...] | None
     clip: bool
+
+    def __post_init__(self) -> None:
+        check_threshold(self.threshold)
+        if self.nms is not None:
+            check_threshold(self.nms, "nms")
+        if self.nms_kind not in get_args(NmsKind):
+            raise InputError(f"nms_kind must be 'greedy' or 'diou', not {self.nms_kind!r}")
 
 
 def select_boxes(

@@ -130,15 +130,15 @@ def check_heads(heads: Sequence[FloatArray], geometries: Sequence[HeadGeometry])
             )
 
 
-def check_threshold(threshold: float) -> None:
-    """Check a score's threshold.
+def check_threshold(threshold: float, name: str = "threshold") -> None:
+    """Check a threshold of scores or overlaps, which messages call `name`.
 
     Raises:
         InputError: it is not a number in [0, 1].
     """
     number = isinstance(threshold, Real) and not isinstance(threshold, bool)
     if not number or not 0 <= threshold <= 1:  # NaN is not
-        raise InputError(f"threshold must be a number in [0, 1], not {threshold!r}")
+        raise InputError(f"{name} must be a number in [0, 1], not {threshold!r}")
 
 
 def candidates_reference(

@@ -7,6 +7,7 @@ import numpy as np
 
 from tinyyolo3.arrays import FloatArray
 from tinyyolo3.backends.table import Backend
+from tinyyolo3.blas import blas_thread_limit
 from tinyyolo3.engine.eager import run_graph
 from tinyyolo3.errors import InputError
 from tinyyolo3.network.build import build_graph
@@ -84,7 +85,10 @@ class Network:
         count = len(self.layers)
         wanted = range(count) if indices is None else [_layer_index(i, count) for i in indices]
         fitting = self.resized(x.shape[3], x.shape[2])
-        with thread_limit(self.threads):
+        # Broken weights are reported at load, and broken pixels are the caller's own: NaN and
+        # infinity pass through every layer without a warning from each.
+        quiet = np.errstate(over="ignore", invalid="ignore")
+        with thread_limit(self.threads), blas_thread_limit(1), quiet:
             return run_graph(fitting.graph, self.parameters, self.backend, x, wanted)
 
     def _check_input(self, x: FloatArray) -> FloatArray:

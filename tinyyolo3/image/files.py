@@ -69,7 +69,8 @@ def read_image(source: ImageSource, *, exif_orientation: bool = True) -> ByteArr
         source: a path; an encoded picture as bytes; a Pillow image; or an array of uint8, RGB
             (H, W, 3) or grey (H, W) or (H, W, 1). Of a file with several frames the first is read.
         exif_orientation: turn the picture upright as its EXIF orientation asks. Darknet ignores
-            the tag: pass False for its view of a phone's photograph. Arrays carry no tag.
+            the tag: pass False for its view of a phone's photograph. Arrays carry no tag, and
+            Pillow turns TIFFs by itself in either case.
 
     Returns:
         uint8 (H, W, 3), C-contiguous. It is the caller's own, except that a C-contiguous RGB

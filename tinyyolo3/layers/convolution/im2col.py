@@ -11,20 +11,40 @@ Convolutional Neural Networks for Document Processing, 2006, section 4; im2col.c
 The patches repeat each pixel up to K·K times: at 608 pixels YOLOv3's second layer would need
 106 MB of them. So they are made for a few rows of the output at a time, few enough to stay in the
 cache while BLAS reads them. A 1x1 convolution with stride 1 is already a matrix product.
+
+The threads are this package's own, with BLAS at one thread each (`tinyyolo3.blas`): a block of
+output rows is one job from patches to product, so threads meet once per layer, not twice per
+block. On a small map with many filters, where the weights outweigh the patches, all threads fill
+the patches first and then share the filters, so that the weights are read once. The cuts depend on
+the layer alone, which makes the result the same for any number of threads.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
 from tinyyolo3.arrays import FloatArray
 from tinyyolo3.layers.convolution.reference import check_convolution
-from tinyyolo3.layers.shapes import Stride
+from tinyyolo3.layers.shapes import Shape, Stride
 from tinyyolo3.parallel import compiled, parallel_for
 
-#: Patches made at a time: 4 MB of float32. Smaller blocks give BLAS too little to do at once,
+#: Patches made at a time: 2 MB of float32. Smaller blocks give BLAS too little to do at once,
 #: larger ones leave the cache and fault in fresh pages.
-BLOCK_ELEMENTS = 2**20
+BLOCK_ELEMENTS = 2**19
+#: Rows or columns of a product that are one job.
+PIECE = 256
 #: Elements that a thread must get before handing it work pays.
 GRAIN_ELEMENTS = 2**14
+
+
+class Window(NamedTuple):
+    """How the kernel's window steps over the input, in its pixels."""
+
+    size: int
+    stride_y: int
+    stride_x: int
+    pad: int
+    dilation: int
 
 
 def conv_forward_im2col(
@@ -48,6 +68,7 @@ def conv_forward_im2col(
     pixels = shape[1] * shape[2]
     filters, inputs = shape[0] // groups, weights.shape[1]
     pointwise = weights.shape[2] == 1 and stride == (1, 1) and padding == 0
+    window = Window(weights.shape[2], *stride, padding * dilation, dilation)
     for image, image_out in zip(x, result, strict=True):
         for group in range(groups):
             rows = slice(group * filters, (group + 1) * filters)
@@ -55,9 +76,9 @@ def conv_forward_im2col(
             matrix = weights[rows].reshape(filters, -1)
             target = image_out[rows].reshape(filters, pixels)
             if pointwise:
-                np.matmul(matrix, part.reshape(inputs, pixels), out=target)
+                _multiply(matrix, part.reshape(inputs, pixels), target)
             else:
-                _multiply_patches(part, matrix, target, shape, stride, padding, dilation)
+                _multiply_patches(part, matrix, target, shape, window)
     if biases is not None:
         result += biases[:, None, None]
     if out is None or result is out:
@@ -79,38 +100,64 @@ def _writable_by_rows(
     return np.empty(shape, dtype)
 
 
+def _multiply(matrix: FloatArray, columns: FloatArray, target: FloatArray) -> None:
+    """Write ``matrix · columns`` to `target`, cut along its longer side."""
+    longer = max(target.shape)
+    along = _multiply_filters if longer == target.shape[0] else _multiply_columns
+    parallel_for(along, -(-longer // PIECE), matrix, columns, target)
+
+
+def _multiply_filters(
+    start: int, stop: int, matrix: FloatArray, columns: FloatArray, target: FloatArray
+) -> None:
+    for piece in range(start, stop):
+        rows = slice(piece * PIECE, (piece + 1) * PIECE)
+        np.matmul(matrix[rows], columns, out=target[rows])
+
+
+def _multiply_columns(
+    start: int, stop: int, matrix: FloatArray, columns: FloatArray, target: FloatArray
+) -> None:
+    for piece in range(start, stop):
+        part = slice(piece * PIECE, (piece + 1) * PIECE)
+        np.matmul(matrix, columns[:, part], out=target[:, part])
+
+
 def _multiply_patches(
-    x: FloatArray,
-    matrix: FloatArray,
-    target: FloatArray,
-    shape: tuple[int, int, int],
-    stride: Stride,
-    padding: int,
-    dilation: int,
+    x: FloatArray, matrix: FloatArray, target: FloatArray, shape: Shape, window: Window
 ) -> None:
     """Write ``matrix · patches(x)`` to `target`, a block of output rows at a time."""
     _, out_height, out_width = shape
     taps = matrix.shape[1]
-    size = round((taps // len(x)) ** 0.5)
-    block_rows = min(out_height, max(1, BLOCK_ELEMENTS // (taps * out_width)))
+    block_rows = max(1, BLOCK_ELEMENTS // (taps * out_width))
+    if block_rows < out_height:
+        blocks = -(-out_height // block_rows)
+        parallel_for(_multiply_blocks, blocks, x, matrix, target, shape, window, block_rows)
+        return
+    patches = np.empty((taps, out_height, out_width), x.dtype)
+    grain = max(1, GRAIN_ELEMENTS // (out_height * out_width))
+    parallel_for(_fill_patches, taps, x, patches, *window, 0, grain=grain)
+    _multiply(matrix, patches.reshape(taps, out_height * out_width), target)
+
+
+def _multiply_blocks(
+    start: int,
+    stop: int,
+    x: FloatArray,
+    matrix: FloatArray,
+    target: FloatArray,
+    shape: Shape,
+    window: Window,
+    block_rows: int,
+) -> None:
+    """Do blocks [start, stop) of `block_rows` output rows, from patches to product."""
+    _, out_height, out_width = shape
+    taps = matrix.shape[1]
     buffer = np.empty(taps * block_rows * out_width, x.dtype)
-    grain = max(1, GRAIN_ELEMENTS // (block_rows * out_width))
-    for first in range(0, out_height, block_rows):
+    for first in range(start * block_rows, min(stop * block_rows, out_height), block_rows):
         rows = min(block_rows, out_height - first)
         patches = buffer[: taps * rows * out_width].reshape(taps, rows, out_width)
-        parallel_for(
-            _fill_patches,
-            taps,
-            x,
-            patches,
-            size,
-            stride[0],
-            stride[1],
-            padding * dilation,
-            dilation,
-            first,
-            grain=grain,
-        )
+        _fill_patches(0, taps, x, patches, *window, first)
         columns = slice(first * out_width, (first + rows) * out_width)
         np.matmul(matrix, patches.reshape(taps, rows * out_width), out=target[:, columns])
 

@@ -1,0 +1,186 @@
+"""Activations: the reference against single-number formulas, the compiled loops against it."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinyyolo3.errors import InputError
+from tinyyolo3.layers.activation import (
+    ACTIVATIONS,
+    activation_forward_numba,
+    activation_forward_reference,
+)
+from tinyyolo3.testing import tolerances
+from tinyyolo3.testing.oracles import activation_oracle
+from tinyyolo3.testing.strategies import (
+    DTYPES,
+    assert_honours_out,
+    assert_same_for_any_thread_count,
+    feature_maps,
+    normal_map,
+)
+
+FORWARDS = [activation_forward_reference, activation_forward_numba]
+EXACT_KINDS = ("linear", "leaky", "relu", "relu6")
+RELATIVE_ERROR = {
+    np.dtype(np.float32): tolerances.ELEMENTARY_FLOAT32,
+    np.dtype(np.float64): tolerances.ELEMENTARY_FLOAT64,
+}
+
+
+def extreme_values(dtype):
+    """Every place where a formula changes branch or a float saturates, from both sides."""
+    places = np.array([0, 1, 2, 6, 20, 87, 88, 89, 103, 709, 745, 1e4], dtype)
+    near = [places, np.nextafter(places, dtype(np.inf)), np.nextafter(places, dtype(-np.inf))]
+    special = np.array([np.inf, -np.inf, np.nan, -0.0, np.finfo(dtype).tiny], dtype)
+    values = np.concatenate([*near, *(-n for n in near), special, np.linspace(-30, 30, 601)])
+    return values.astype(dtype).reshape(1, 1, 1, -1)
+
+
+def assert_close_with_nan(actual, expected, dtype):
+    assert actual.dtype == dtype
+    undefined = np.isnan(expected)
+    np.testing.assert_array_equal(np.isnan(actual), undefined)
+    infinite = np.isinf(expected)
+    np.testing.assert_array_equal(actual[infinite], expected[infinite])
+    finite = ~(undefined | infinite)
+    error = np.abs(actual[finite].astype(np.float64) - expected[finite])
+    magnitude = np.maximum(1, np.abs(expected[finite]))
+    assert np.all(error <= RELATIVE_ERROR[np.dtype(dtype)] * magnitude)
+
+
+@pytest.mark.parametrize("forward", FORWARDS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+def test_extreme_arguments_give_the_formulas_value_without_a_warning(kind, dtype, forward):
+    x = extreme_values(dtype)
+    assert_close_with_nan(forward(x, kind), activation_oracle(x, kind), dtype)
+
+
+@pytest.mark.parametrize("forward", FORWARDS)
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+def test_nan_stays_nan(kind, forward):
+    x = np.full((1, 2, 3, 5), np.nan, np.float32)
+    assert np.isnan(forward(x, kind)).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"),
+    [
+        ("linear", -3.0, -3.0),
+        ("leaky", -3.0, -0.3),
+        ("leaky", 3.0, 3.0),
+        ("relu", -3.0, 0.0),
+        ("relu6", 7.0, 6.0),
+        ("logistic", 0.0, 0.5),
+        ("mish", 1.0, 0.8650983882673103),
+        ("swish", 1.0, 0.7310585786300049),
+        ("hard_mish", -1.0, -0.5),
+        ("hard_mish", -2.5, 0.0),
+        ("tanh", 1.0, 0.7615941559557649),
+        ("elu", -1.0, -0.6321205588285577),
+        ("selu", 1.0, 1.0507),
+        ("selu", -1.0, -1.1112876898668622),
+    ],
+)
+def test_known_values(kind, value, expected):
+    for dtype in DTYPES:
+        x = np.full((1, 1, 1, 1), value, dtype)
+        for forward in FORWARDS:
+            assert_close_with_nan(forward(x, kind), np.full(x.shape, expected), dtype)
+
+
+@pytest.mark.parametrize("forward", FORWARDS)
+def test_small_probabilities_keep_their_digits(forward):
+    x = np.linspace(-80, -10, 20001).astype(np.float32).reshape(1, 1, 1, -1)
+    expected = activation_oracle(x, "logistic")
+    error = np.abs(forward(x, "logistic") - expected)
+    assert np.all(error <= tolerances.LOGISTIC_TAIL_FLOAT32 * expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(x=feature_maps(), kind=st.sampled_from(ACTIVATIONS), scale=st.sampled_from([1, 10, 100]))
+def test_numba_agrees_with_the_reference_on_any_layout(x, kind, scale):
+    x = scale * x
+    expected = activation_forward_reference(x, kind)
+    actual = activation_forward_numba(x, kind)
+    if kind in EXACT_KINDS:
+        np.testing.assert_array_equal(actual, expected)
+    else:
+        assert_close_with_nan(actual, expected.astype(np.float64), x.dtype)
+
+
+@settings(max_examples=30, deadline=None)
+@given(x=feature_maps(), kind=st.sampled_from(ACTIVATIONS), forward=st.sampled_from(FORWARDS))
+def test_out_and_its_surroundings(x, kind, forward):
+    assert_honours_out(lambda out: forward(x, kind, out=out))
+
+
+@settings(max_examples=30, deadline=None)
+@given(x=feature_maps(), kind=st.sampled_from(ACTIVATIONS), forward=st.sampled_from(FORWARDS))
+def test_out_may_be_the_input_itself(x, kind, forward):
+    expected = forward(x, kind).copy()
+    assert forward(x, kind, out=x) is x
+    np.testing.assert_array_equal(x, expected)
+
+
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+def test_any_number_of_threads_gives_the_same_bits(kind):
+    x = 4 * normal_map((1, 5, 201, 223), np.float32, seed=1)
+    assert_same_for_any_thread_count(lambda out: activation_forward_numba(x, kind, out=out))
+
+
+@pytest.mark.parametrize("forward", FORWARDS)
+def test_linear_without_out_is_the_input_itself(forward):
+    x = np.zeros((1, 2, 3, 4), np.float32)
+    assert forward(x, "linear") is x
+
+
+def test_darknet_mish_threshold_changes_no_float():
+    """Beyond ±20 Darknet takes softplus for x or exp(x); the results meet to the last bits."""
+    x = np.array([20.0001, 25, 60, -20.0001, -25, -60], np.float32).reshape(1, 1, 1, -1)
+    expected = np.where(x > 0, x, x * np.tanh(np.exp(x.astype(np.float64))))
+    for forward in FORWARDS:
+        assert_close_with_nan(forward(x, "mish"), expected, np.float32)
+
+
+def test_darknet_leaky_slope_is_a_tenth():
+    x = np.array([-1.0, -7.0], np.float32).reshape(1, 1, 1, 2)
+    for forward in FORWARDS:
+        np.testing.assert_array_equal(forward(x, "leaky"), np.float32(0.1) * x)
+
+
+@pytest.mark.parametrize("forward", FORWARDS)
+def test_refusals_name_what_was_expected_and_found(forward):
+    x = np.zeros((1, 2, 3, 4), np.float32)
+    with pytest.raises(InputError, match=r"kind must be one of linear, leaky.*not 'gelu'"):
+        forward(x, "gelu")
+    with pytest.raises(InputError, match=r"not an array of shape \(2, 3, 4\)"):
+        forward(x[0], "relu")
+    with pytest.raises(InputError, match="must be float32 or float64, not int64"):
+        forward(x.astype(np.int64), "relu")
+    with pytest.raises(InputError, match=r"out must be float32 of shape \(1, 2, 3, 4\)"):
+        forward(x, "relu", out=np.zeros((1, 2, 3, 5), np.float32))
+    with pytest.raises(InputError, match="not float64"):
+        forward(x, "relu", out=np.zeros((1, 2, 3, 4), np.float64))
+
+
+def test_agrees_with_torch():
+    torch = pytest.importorskip("torch")
+    functional = torch.nn.functional
+    x = 5 * normal_map((2, 3, 17, 19), np.float32, seed=2)
+    theirs = {
+        "leaky": lambda t: functional.leaky_relu(t, 0.1),
+        "relu": functional.relu,
+        "relu6": functional.relu6,
+        "logistic": torch.sigmoid,
+        "mish": functional.mish,
+        "swish": functional.silu,
+        "tanh": torch.tanh,
+        "elu": functional.elu,
+    }
+    for kind, function in theirs.items():
+        expected = function(torch.from_numpy(x)).numpy().astype(np.float64)
+        for forward in FORWARDS:
+            assert_close_with_nan(forward(x, kind), expected, np.float32)

@@ -1,0 +1,82 @@
+"""Arguments that verbs share, and the types of their values.
+
+A type turns an argument's text into a value, or says in one line what it expected.
+"""
+
+import math
+import re
+from argparse import ArgumentParser, ArgumentTypeError
+from pathlib import Path
+
+from tinyyolo3.cli.inputs import PICTURE_SUFFIXES
+
+#: An argument by these names is a model or a picture that `--json` would overwrite.
+_NEVER_JSON = frozenset({*PICTURE_SUFFIXES, ".cfg", ".weights", ".names"})
+
+
+def add_model_arguments(parser: ArgumentParser, *, weights_required: bool) -> None:
+    """Add ``--cfg``, ``--weights``, ``--names`` and ``--size``."""
+    group = parser.add_argument_group("model")
+    group.add_argument("--cfg", required=True, metavar="FILE", help="Darknet's .cfg file")
+    group.add_argument(
+        "--weights", required=weights_required, metavar="FILE", help="Darknet's .weights file"
+    )
+    group.add_argument("--names", metavar="FILE", help="the classes' names, one a line")
+    group.add_argument(
+        "--size",
+        type=size,
+        metavar="WxH",
+        help="the network's input in pixels, as 416x320 or 416 (default: the cfg's)",
+    )
+
+
+def fraction(text: str) -> float:
+    """Return a number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:  # NaN is not
+        raise ArgumentTypeError(f"expected a number from 0 to 1, found {text!r}")
+    return value
+
+
+def fraction_or_none(text: str) -> float | None:
+    """Return a number from 0 to 1, or None for ``none``."""
+    if text.lower() == "none":
+        return None
+    try:
+        return fraction(text)
+    except ArgumentTypeError:
+        raise ArgumentTypeError(f"expected a number from 0 to 1 or none, found {text!r}") from None
+
+
+def positive(text: str) -> int:
+    """Return a whole number of at least 1."""
+    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
+        raise ArgumentTypeError(f"expected a whole number from 1, found {text!r}")
+    return int(text)
+
+
+def size(text: str) -> tuple[int, int]:
+    """Return (width, height) from ``416x320``, or from ``416`` for a square."""
+    match = re.fullmatch(r"([1-9][0-9]{0,5})(?:[xX×]([1-9][0-9]{0,5}))?", text)
+    if match is None:
+        raise ArgumentTypeError(f"expected pixels as 416x320 or 416, found {text!r}")
+    width, height = match[1], match[2] or match[1]
+    return int(width), int(height)
+
+
+def class_list(text: str) -> tuple[str, ...]:
+    """Return the entries of a list with commas; names cannot be told from numbers yet."""
+    entries = tuple(entry.strip() for entry in text.split(","))
+    if not all(entries):
+        raise ArgumentTypeError(f"expected names or numbers with commas between, found {text!r}")
+    return entries
+
+
+def json_target(text: str) -> str:
+    """Return where JSON goes; refuse what is plainly a picture or a model named by mistake."""
+    if not text or Path(text).suffix.lower() in _NEVER_JSON:
+        raise ArgumentTypeError(f"expected a file to write JSON to, or -, found {text!r}")
+    return text

@@ -1,0 +1,145 @@
+"""The command itself: its verbs, and how every way of ending turns into one line and a status.
+
+Exit status: 0 all is well; 1 something could not be read, run or written, or `info` found a
+disagreement; 2 the command was not understood; 130 interrupted; 141 nobody reads the output any
+more; 143 terminated. Errors and warnings go to standard error, one line each.
+"""
+
+import os
+import signal
+import sys
+import warnings
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NoReturn, TextIO
+
+import tinyyolo3
+from tinyyolo3.cli import detect, info
+from tinyyolo3.cli.messages import report, show_warning
+from tinyyolo3.errors import InputError, TinyYoloError, WeightsWarning
+
+FAILED, USAGE, INTERRUPTED, BROKEN_PIPE, TERMINATED = 1, 2, 130, 141, 143
+
+EXAMPLES = """\
+examples:
+  tinyyolo3 detect street.jpg --cfg yolov3.cfg --weights yolov3.weights --names coco.names
+  tinyyolo3 info --cfg yolov3.cfg --weights yolov3.weights
+"""
+
+
+class Parser(ArgumentParser):
+    """An argument parser whose complaint is one line, like every other error of the command."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the complaint as an `InputError`."""
+        raise InputError(f"{message} (see: {self.prog} --help)")
+
+
+def make_parser() -> ArgumentParser:
+    """Return the parser of the whole command line; each verb sets ``run`` to its function."""
+    parser = Parser(
+        prog="tinyyolo3",
+        description="Detect objects with Darknet's YOLOv3 models.",
+        epilog=EXAMPLES,
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    version = f"tinyyolo3 {tinyyolo3.__version__}"
+    parser.add_argument("--version", action="version", version=version)
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB")
+    for name, verb, purpose in (
+        ("detect", detect, "find objects in pictures"),
+        ("info", info, "print a network's layers, and whether its files agree"),
+    ):
+        own = verbs.add_parser(
+            name,
+            help=purpose,
+            description=verb.DESCRIPTION,
+            epilog=verb.EXAMPLES,
+            formatter_class=RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        verb.add_arguments(own)
+        own.set_defaults(run=verb.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status.
+
+    Args:
+        argv: the arguments after the program's name; None for this process's own.
+
+    Raises:
+        SystemExit: after ``--help`` and ``--version``, with status 0.
+    """
+    _allow_any_file_name(sys.stdout)
+    try:
+        with _exit_when_terminated(), warnings.catch_warnings():
+            warnings.simplefilter("always", WeightsWarning)
+            warnings.showwarning = show_warning
+            parser = make_parser()
+            arguments = parser.parse_args(argv)
+            if not hasattr(arguments, "run"):
+                parser.print_help()
+                return 0
+            status: int = arguments.run(arguments)
+            if sys.stdout:
+                sys.stdout.flush()
+            return status
+    except InputError as problem:
+        report("error", str(problem))
+        return USAGE
+    except TinyYoloError as problem:
+        report("error", str(problem))
+        return FAILED
+    except MemoryError:
+        report("error", "not enough memory; a smaller --size, or a smaller --batch, needs less")
+        return FAILED
+    except KeyboardInterrupt:
+        report("error", "interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        _abandon_stdout()
+        return BROKEN_PIPE
+    except OSError as problem:  # a full disk behind standard output, too many open files
+        _abandon_stdout()
+        place = problem.filename or "standard output"
+        report("error", f"{place}: {problem.strerror or problem}")
+        return FAILED
+
+
+def _allow_any_file_name(stream: TextIO | None) -> None:
+    """Let characters that the terminal's encoding lacks be printed as escapes."""
+    if stream is not None and hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def _exit_when_terminated() -> Iterator[None]:
+    """Let SIGTERM end the program as an exception, so that unfinished files are removed."""
+
+    def leave(*_: object) -> NoReturn:
+        raise SystemExit(TERMINATED)
+
+    try:
+        before = signal.signal(signal.SIGTERM, leave)
+    except ValueError:  # only the main thread may ask for this
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _abandon_stdout() -> None:
+    """Point standard output at nothing, or Python would flush it once more and complain."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except (AttributeError, OSError, ValueError):  # closed, or a stand-in without a descriptor
+        return
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, descriptor)
+    os.close(nothing)

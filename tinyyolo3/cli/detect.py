@@ -1,0 +1,208 @@
+"""``tinyyolo3 detect``: find objects in pictures, print them, write JSON, draw them.
+
+Pictures go through in chunks of ``--batch`` and nothing of a chunk outlives it, so a million of
+them take no more memory than one. Each is read on its own: one that cannot be read is reported,
+the rest are done, and the exit status is 1.
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tinyyolo3
+from tinyyolo3.cli.arguments import (
+    add_model_arguments,
+    class_list,
+    fraction,
+    fraction_or_none,
+    json_target,
+    positive,
+)
+from tinyyolo3.cli.inputs import list_pictures
+from tinyyolo3.cli.messages import one_line, report
+from tinyyolo3.cli.outputs import json_array, plan_drawings, save_drawing
+from tinyyolo3.cli.progress import Progress
+from tinyyolo3.errors import ImageError
+
+if TYPE_CHECKING:
+    from tinyyolo3.arrays import ByteArray
+    from tinyyolo3.detections import Detections
+    from tinyyolo3.detector import Detector
+
+DESCRIPTION = """\
+Find objects in pictures. Prints a line for each, as Darknet does; with --json - prints JSON
+alone. A picture that cannot be read is reported and left out, and the exit status is 1.
+"""
+EXAMPLES = """\
+examples:
+  tinyyolo3 detect street.jpg --cfg yolov3.cfg --weights yolov3.weights --names coco.names
+  tinyyolo3 detect photos/ --cfg yolov3.cfg --weights yolov3.weights --names coco.names \\
+      --classes person,dog --json found.json --out drawn/
+  find . -name '*.jpg' | tinyyolo3 detect - --cfg yolov3.cfg --weights yolov3.weights
+"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the verb's arguments; those that have a namesake in the Python API mean the same."""
+    parser.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGE",
+        help="a picture, a folder (with its sub-folders), a pattern, or - for a list on stdin",
+    )
+    add_model_arguments(parser, weights_required=True)
+    _add_selection_arguments(parser.add_argument_group("what to report").add_argument)
+    _add_running_arguments(parser.add_argument_group("how to run").add_argument)
+    add = parser.add_argument_group("output").add_argument
+    add("--json", type=json_target, metavar="FILE", help="write JSON; - for standard output")
+    add("--out", metavar="DIR", help="write pictures with the boxes drawn into this folder")
+
+
+def _add_selection_arguments(add: Callable[..., object]) -> None:
+    add(
+        "--threshold",
+        type=fraction,
+        default=0.25,
+        metavar="T",
+        help="least confidence (default: 0.25)",
+    )
+    add(
+        "--nms",
+        type=fraction_or_none,
+        default=0.45,
+        metavar="IOU",
+        help="suppress boxes that overlap a better one by more; none: report all (default: 0.45)",
+    )
+    add("--nms-kind", choices=("greedy", "diou"), help="how to suppress (default: as the cfg says)")
+    add("--agnostic", action="store_true", help="boxes of different classes suppress each other")
+    add("--classes", type=class_list, metavar="A,B", help="report only these names or numbers")
+    add("--single-label", action="store_true", help="report each box's best class alone")
+    add("--clip", action="store_true", help="cut boxes at the picture's borders")
+
+
+def _add_running_arguments(add: Callable[..., object]) -> None:
+    add(
+        "--resize",
+        choices=("letterbox", "stretch"),
+        default="letterbox",
+        help="fit the picture into the network's input (default: letterbox)",
+    )
+    add("--no-exif", action="store_true", help="do not turn photographs upright")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
+    add("--backend", choices=("cpu", "reference"), help="reference: plain NumPy, for study")
+    add("--threads", type=positive, metavar="N", help="CPU threads (default: all)")
+    add(
+        "--batch",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="pictures at once (default: 1, which is quickest on most CPUs)",
+    )
+    add(
+        "--parity",
+        choices=("alexeyab", "pjreddie", "opencv"),
+        default="alexeyab",
+        help="whose numbers to follow where builds of Darknet differ (default: alexeyab)",
+    )
+
+
+def run(arguments: Namespace) -> int:
+    """Detect as the arguments say, and return the exit status.
+
+    Raises:
+        TinyYoloError: the model cannot be loaded, an argument does not suit it, or an output
+            cannot be written.
+    """
+    sources, problems = list_pictures(arguments.images)
+    for problem in problems:
+        report("error", problem)
+    failed = len(problems)
+    with ExitStack() as stack:
+        drawings = plan_drawings(arguments.out, sources) if arguments.out else None
+        append = stack.enter_context(json_array(arguments.json)) if arguments.json else None
+        detector = _load(arguments)
+        options = _detect_options(arguments, detector)
+        progress = stack.enter_context(Progress(len(sources)))
+        for first in range(0, len(sources), arguments.batch):
+            progress.show(first)
+            chunk = range(first, min(first + arguments.batch, len(sources)))
+            pictures, problems = _read(chunk, sources, upright=not arguments.no_exif)
+            results = detector.detect(list(pictures.values()), **options)
+            progress.clear()
+            for problem in problems:
+                report("error", problem)
+            failed += len(problems)
+            for index, result in zip(pictures, results, strict=True):
+                found = replace(result, source=sources[index])
+                drawing = drawings[index] if drawings else None
+                if drawing:
+                    save_drawing(found.draw(), drawing)
+                if append:
+                    append(found.to_dict())
+                if arguments.json != "-":
+                    print(describe(found, drawing), flush=True)
+    return 1 if failed else 0
+
+
+def _load(arguments: Namespace) -> "Detector":
+    return tinyyolo3.load(
+        arguments.cfg,
+        arguments.weights,
+        names=arguments.names,
+        device=arguments.device,
+        backend=arguments.backend,
+        size=arguments.size,
+        threads=arguments.threads,
+        parity=arguments.parity,
+    )
+
+
+def _detect_options(arguments: Namespace, detector: "Detector") -> dict[str, Any]:
+    return {
+        "threshold": arguments.threshold,
+        "nms": arguments.nms,
+        "resize": arguments.resize,
+        "classes": _classes(arguments.classes, detector.names or ()),
+        "multi_label": not arguments.single_label,
+        "agnostic": arguments.agnostic,
+        "nms_kind": arguments.nms_kind,
+        "clip": arguments.clip,
+        "batch": arguments.batch,
+    }
+
+
+def _classes(entries: Sequence[str] | None, names: Sequence[str]) -> list[int | str] | None:
+    """Tell numbers from names: digits are a number, unless a class is called so."""
+    if entries is None:
+        return None
+    return [int(e) if e.isascii() and e.isdigit() and e not in names else e for e in entries]
+
+
+def _read(
+    chunk: range, sources: Sequence[str], *, upright: bool
+) -> "tuple[dict[int, ByteArray], list[str]]":
+    """Read a chunk's pictures: those that can be, by index, and a message for each other."""
+    from tinyyolo3.image.files import read_image
+
+    pictures, problems = {}, []
+    for index in chunk:
+        try:
+            pictures[index] = read_image(sources[index], exif_orientation=upright)
+        except ImageError as problem:
+            problems.append(str(problem))
+    return pictures, problems
+
+
+def describe(found: "Detections", drawing: Path | None = None) -> str:
+    """Return a picture's detections as lines of text: ``dog: 94%  box left top right bottom``."""
+    count = "1 object" if len(found) == 1 else f"{len(found) or 'no'} objects"
+    head = f"{found.source}: {found.width} x {found.height}, {count}"
+    lines = [head + (f", drawn in {drawing}" if drawing else "")]
+    width = max((len(detection.name) for detection in found), default=0) + 1
+    for detection in found:
+        corners = "".join(f"{value:9.1f}" for value in detection.xyxy)
+        lines.append(f"  {detection.name + ':':<{width}} {detection.confidence:4.0%}  box{corners}")
+    return "\n".join(one_line(line) for line in lines)

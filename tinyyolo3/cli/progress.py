@@ -1,0 +1,56 @@
+"""A progress bar on standard error, for a terminal and a run worth watching."""
+
+import shutil
+import sys
+import time
+from types import TracebackType
+
+#: Fewer pictures than this are done before anyone wonders.
+FEWEST = 5
+BAR_WIDTH = 24
+
+
+class Progress:
+    """The bar: `show` draws it, `clear` takes it away before something else is printed."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._start = time.monotonic()
+        self._visible = False
+        self._wanted = total >= FEWEST and sys.stderr is not None and sys.stderr.isatty()
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.clear()
+
+    def show(self, done: int) -> None:
+        """Draw the bar."""
+        if self._wanted:
+            self._visible = True
+            columns = shutil.get_terminal_size().columns
+            seconds = time.monotonic() - self._start
+            line = describe_progress(done, self._total, seconds)[: columns - 1]
+            print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Take the bar away."""
+        if self._visible:
+            self._visible = False
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def describe_progress(done: int, total: int, seconds: float) -> str:
+    """Return the bar as text: how far, how fast, how much longer."""
+    filled = BAR_WIDTH * done // total
+    text = f"[{'#' * filled}{'-' * (BAR_WIDTH - filled)}] {done}/{total}"
+    if done == 0 or seconds <= 0:
+        return text
+    minutes, rest = divmod(round(seconds / done * (total - done)), 60)
+    return f"{text}  {done / seconds:.1f} pictures/s  {minutes}:{rest:02d} left"
