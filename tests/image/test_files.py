@@ -327,6 +327,16 @@ class TestRefusals:
         stream.close()
         assert "damaged or truncated" in refusal(image)
 
+    def test_message_stays_one_line_whatever_the_decoder_says(self, monkeypatch):
+        def fail() -> None:
+            raise RuntimeError("first line\n  second line")
+
+        image = Image.fromarray(RGB)
+        monkeypatch.setattr(image, "load", fail)
+        assert refusal(image).endswith("truncated: first line second line")
+        monkeypatch.setattr(image, "load", lambda: 1 // 0)
+        assert "division" in refusal(image)
+
     def test_message_stays_one_line_whatever_the_name(self):
         with pytest.raises(ImageError, match=r"^'a\\nb': no such file$"):
             read_image("a\nb")

@@ -1,0 +1,154 @@
+"""From file names to a detector: what each argument of `load` changes."""
+
+import numpy as np
+import pytest
+
+import tinyyolo3
+from tinyyolo3.darknet.config import parse_config
+from tinyyolo3.darknet.weights import Header, write_weights
+from tinyyolo3.errors import InputError, WeightsError, WeightsWarning
+from tinyyolo3.network.build import build_graph
+from tinyyolo3.network.parameters import network_slots
+from tinyyolo3.testing import tolerances
+
+HEADER_BYTES = 20
+
+
+@pytest.fixture
+def pixels():
+    return np.random.default_rng(0).random((2, 3, 32, 32), np.float32)
+
+
+def keep_floats(model, count: int) -> None:
+    """Cut the weights after `count` floats."""
+    model.weights.write_bytes(model.weights.read_bytes()[: HEADER_BYTES + 4 * count])
+
+
+def first_floats(cfg: str, layers: int) -> int:
+    """How many floats the first layers of a cfg have."""
+    slots = network_slots(build_graph(parse_config(cfg)))
+    return sum(slot.count for slot in slots if slot.layer < layers)
+
+
+def test_paths_may_be_strings(tiny_model):
+    detector = tinyyolo3.load(
+        str(tiny_model.cfg), str(tiny_model.weights), names=str(tiny_model.names)
+    )
+    assert detector.names == ("cat", "dog")
+
+
+def test_names_may_be_given_or_missing(tiny_model):
+    detector = tinyyolo3.load(tiny_model.cfg, tiny_model.weights, names=["a", "b"])
+    assert detector.names == ("a", "b")
+    assert tinyyolo3.load(tiny_model.cfg, tiny_model.weights).names is None
+
+
+def test_size_replaces_the_cfgs(tiny_model):
+    detector = tinyyolo3.load(tiny_model.cfg, tiny_model.weights, size=(64, 32))
+    assert detector.network.graph.input_shape == (3, 32, 64)
+
+
+def test_parity_reaches_the_graph(tiny_model):
+    detector = tinyyolo3.load(tiny_model.cfg, tiny_model.weights, parity="pjreddie")
+    assert detector.network.graph.parity.name == "pjreddie"
+
+
+def test_the_arrays_are_the_files(tiny_model, tiny_cfg, seeded_weights):
+    detector = tinyyolo3.load(tiny_model.cfg, tiny_model.weights, fold=False)
+    for layer, own in seeded_weights(tiny_cfg).items():
+        for name, array in own.items():
+            np.testing.assert_array_equal(detector.network.parameters[layer][name], array)
+
+
+@pytest.mark.parametrize("parity", ["alexeyab", "pjreddie", "opencv"])
+def test_folding_changes_nothing_but_the_last_digits(tiny_model, pixels, parity):
+    folded, plain = (
+        tinyyolo3.load(tiny_model.cfg, tiny_model.weights, parity=parity, fold=fold)
+        for fold in (True, False)
+    )
+    assert sorted(folded.network.parameters[0]) == ["biases", "weights"]
+    assert "variance" in plain.network.parameters[0]
+    for ours, theirs in zip(folded.forward(pixels), plain.forward(pixels), strict=True):
+        bound = tolerances.network(float(np.abs(theirs).max()), depth=6, terms=72)
+        assert np.abs(ours - theirs).max() <= bound
+
+
+def test_backends_agree(tiny_model, pixels):
+    cpu, reference = (
+        tinyyolo3.load(tiny_model.cfg, tiny_model.weights, backend=backend)
+        for backend in ("cpu", "reference")
+    )
+    for ours, theirs in zip(cpu.forward(pixels), reference.forward(pixels), strict=True):
+        bound = tolerances.network(float(np.abs(theirs).max()), depth=6, terms=72)
+        assert np.abs(ours - theirs).max() <= bound
+
+
+class TestPartialWeights:
+    def test_without_strictness_missing_layers_put_out_zeros(self, tiny_model, tiny_cfg, pixels):
+        keep_floats(tiny_model, first_floats(tiny_cfg, 6) + 3)
+        with pytest.warns(WeightsWarning, match=r"ends inside layer 10 \[convolutional\] biases"):
+            detector = tinyyolo3.load(tiny_model.cfg, tiny_model.weights, strict=False)
+        first, second = detector.forward(pixels)
+        assert (first != 0).any()
+        assert (second == 0).all()
+
+    def test_without_strictness_the_layer_that_ran_out_is_neutral_as_a_whole(
+        self, tiny_model, tiny_cfg
+    ):
+        keep_floats(tiny_model, first_floats(tiny_cfg, 3) - 1)
+        with pytest.warns(WeightsWarning, match=r"ends inside layer 2 \[convolutional\] weights"):
+            detector = tinyyolo3.load(tiny_model.cfg, tiny_model.weights, strict=False, fold=False)
+        parameters = detector.network.parameters
+        assert (parameters[0]["biases"] != 0).all()
+        assert all((parameters[2][name] == 0).all() for name in ("biases", "mean", "weights"))
+        assert all((parameters[2][name] == 1).all() for name in ("scales", "variance"))
+
+    def test_cutoff_loads_the_layers_before_it_in_silence(self, tiny_model, tiny_cfg, pixels):
+        keep_floats(tiny_model, first_floats(tiny_cfg, 6))
+        with pytest.raises(WeightsError, match="ends inside layer 10"):
+            tinyyolo3.load(tiny_model.cfg, tiny_model.weights)
+        detector = tinyyolo3.load(tiny_model.cfg, tiny_model.weights, cutoff=6)
+        first, second = detector.forward(pixels)
+        assert (first != 0).any()
+        assert (second == 0).all()
+
+    def test_cutoff_of_a_whole_file_reads_no_further(self, tiny_model):
+        detector = tinyyolo3.load(tiny_model.cfg, tiny_model.weights, cutoff=3, fold=False)
+        assert (detector.network.parameters[2]["biases"] != 0).all()
+        assert (detector.network.parameters[5]["biases"] == 0).all()
+
+    @pytest.mark.parametrize("cutoff", [-1, 1.0, "3", True])
+    def test_a_cutoff_that_is_no_index(self, tiny_model, cutoff):
+        with pytest.raises(InputError, match="cutoff must be a layer's index, zero or more, not"):
+            tinyyolo3.load(tiny_model.cfg, tiny_model.weights, cutoff=cutoff)
+
+
+def test_a_classifier_has_forward_alone(write_model):
+    cfg = "[net]\nwidth=8\nheight=8\n[conv]\nfilters=5\n[avgpool]\n[softmax]\n[cost]\n"
+    model = write_model(cfg)
+    detector = tinyyolo3.load(model.cfg, model.weights)
+    x = np.zeros((2, 3, 8, 8), np.float32)
+    (output,) = detector.forward(x)
+    assert output.shape == (2, 5, 1, 1)
+    for call in (detector.candidates, detector.detect):
+        with pytest.raises(InputError, match=r"tiny\.cfg has no \[yolo\] or \[region\] section"):
+            call(x)
+
+
+def test_a_connected_network_keeps_its_size(write_model):
+    model = write_model("[net]\nwidth=8\nheight=8\n[connected]\noutput=4\n")
+    detector = tinyyolo3.load(model.cfg, model.weights)
+    with pytest.raises(tinyyolo3.ConfigError, match=r"ties the network to its input size 8x8"):
+        detector.forward(np.zeros((1, 3, 8, 16), np.float32))
+
+
+def test_transposed_weights_load_as_others_do(write_model):
+    cfg = "[net]\nwidth=4\nheight=4\n[connected]\noutput=6\n[connected]\noutput=3\n"
+    x = np.random.default_rng(1).random((1, 3, 4, 4), np.float32)
+    model = write_model(cfg)
+    (plain,) = tinyyolo3.load(model.cfg, model.weights).forward(x)
+    slots = network_slots(build_graph(parse_config(cfg)))
+    loaded = tinyyolo3.load(model.cfg, model.weights).network.parameters
+    write_weights(model.weights, slots, loaded, Header(0, 1001))
+    (transposed,) = tinyyolo3.load(model.cfg, model.weights).forward(x)
+    np.testing.assert_array_equal(transposed, plain)
