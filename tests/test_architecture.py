@@ -75,6 +75,12 @@ def test_imports_go_one_way(file: Path) -> None:
         assert other_room == room or other_level < level, f"{room} may not import {imported}"
 
 
+def test_network_knows_shapes_and_no_layer_code() -> None:
+    for file in (PACKAGE / "network").glob("*.py"):
+        layers = {name for name in imported_modules(file) if name.startswith("layers")}
+        assert layers <= {"layers.shapes"}, file
+
+
 @pytest.mark.parametrize("file", FILES, ids=module_name)
 def test_no_hidden_dependency(file: Path) -> None:
     """NumPy, Numba and Pillow are all that the package imports; Hypothesis in its testing room."""

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from tinyyolo3.darknet.config import Section
 from tinyyolo3.layers import shapes as rules
-from tinyyolo3.layers.activation import ACTIVATIONS
 from tinyyolo3.layers.shapes import Shape
 from tinyyolo3.network import specs
 from tinyyolo3.network.parity import Parity
@@ -246,9 +245,9 @@ def _stride(section: Section) -> tuple[int, int]:
 
 def _activation(section: Section, default: str) -> str:
     name = section.text("activation", default)
-    if name not in ACTIVATIONS:
+    if name not in specs.ACTIVATIONS:
         # DARKNET: an unknown activation becomes relu (activations.c get_activation), silently.
-        known = ", ".join(ACTIVATIONS)
+        known = ", ".join(specs.ACTIVATIONS)
         raise section.error(
             f"{section.quote('activation')} is unknown; known are {known}", "activation"
         )

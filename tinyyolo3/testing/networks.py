@@ -146,7 +146,8 @@ def _random_array(
             values = rng.uniform(0.8, 1.6, shape)
         case _:  # biases, mean
             values = 0.1 * rng.standard_normal(shape)
-    return values.astype(np.float32)
+    array: Weights = values.astype(np.float32)
+    return array
 
 
 def _convolution(draft: _Draft) -> None:

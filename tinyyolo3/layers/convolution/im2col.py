@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tinyyolo3.arrays import FloatArray
+from tinyyolo3.layers.arguments import result_array
 from tinyyolo3.layers.convolution.reference import check_convolution
 from tinyyolo3.layers.shapes import Shape, Stride
 from tinyyolo3.parallel import compiled, parallel_for
@@ -31,8 +32,9 @@ from tinyyolo3.parallel import compiled, parallel_for
 #: Patches made at a time: 2 MB of float32. Smaller blocks give BLAS too little to do at once,
 #: larger ones leave the cache and fault in fresh pages.
 BLOCK_ELEMENTS = 2**19
-#: Rows or columns of a product that are one job.
-PIECE = 256
+#: The least rows or columns, and the least multiply-adds, of a product that are one job.
+PIECE_LENGTH = 256
+PIECE_OPERATIONS = 2**20
 #: Elements that a thread must get before handing it work pays.
 GRAIN_ELEMENTS = 2**14
 
@@ -64,7 +66,9 @@ def conv_forward_im2col(
     and so the last bits, are BLAS's.
     """
     shape = check_convolution(x, weights, biases, stride, padding, dilation, groups)
-    result = _writable_by_rows(out, (len(x), *shape), x.dtype)
+    out = result_array("convolution", out, (len(x), *shape), x.dtype)
+    # BLAS needs each channel in one run of memory, as a channel slice of a larger array has it.
+    result = out if out[:1, :1].flags.c_contiguous else np.empty(out.shape, out.dtype)
     pixels = shape[1] * shape[2]
     filters, inputs = shape[0] // groups, weights.shape[1]
     pointwise = weights.shape[2] == 1 and stride == (1, 1) and padding == 0
@@ -81,45 +85,33 @@ def conv_forward_im2col(
                 _multiply_patches(part, matrix, target, shape, window)
     if biases is not None:
         result += biases[:, None, None]
-    if out is None or result is out:
-        return result
-    out[...] = result
+    if result is not out:
+        out[...] = result
     return out
-
-
-def _writable_by_rows(
-    out: FloatArray | None, shape: tuple[int, ...], dtype: np.dtype[np.floating]
-) -> FloatArray:
-    """Return `out` if each channel of it is one run of memory, as BLAS needs; else a new array.
-
-    A slice of the channels of a larger contiguous array qualifies.
-    """
-    fits = out is not None and out.dtype == dtype and out.shape == shape
-    if out is not None and fits and out[0, 0].flags.c_contiguous:
-        return out
-    return np.empty(shape, dtype)
 
 
 def _multiply(matrix: FloatArray, columns: FloatArray, target: FloatArray) -> None:
     """Write ``matrix · columns`` to `target`, cut along its longer side."""
-    longer = max(target.shape)
-    along = _multiply_filters if longer == target.shape[0] else _multiply_columns
-    parallel_for(along, -(-longer // PIECE), matrix, columns, target)
+    filters, pixels = target.shape
+    longer, shorter = max(filters, pixels), min(filters, pixels)
+    length = max(PIECE_LENGTH, PIECE_OPERATIONS // (shorter * matrix.shape[1]))
+    along = _multiply_filters if filters > pixels else _multiply_columns
+    parallel_for(along, -(-longer // length), matrix, columns, target, length)
 
 
 def _multiply_filters(
-    start: int, stop: int, matrix: FloatArray, columns: FloatArray, target: FloatArray
+    start: int, stop: int, matrix: FloatArray, columns: FloatArray, target: FloatArray, length: int
 ) -> None:
     for piece in range(start, stop):
-        rows = slice(piece * PIECE, (piece + 1) * PIECE)
+        rows = slice(piece * length, (piece + 1) * length)
         np.matmul(matrix[rows], columns, out=target[rows])
 
 
 def _multiply_columns(
-    start: int, stop: int, matrix: FloatArray, columns: FloatArray, target: FloatArray
+    start: int, stop: int, matrix: FloatArray, columns: FloatArray, target: FloatArray, length: int
 ) -> None:
     for piece in range(start, stop):
-        part = slice(piece * PIECE, (piece + 1) * PIECE)
+        part = slice(piece * length, (piece + 1) * length)
         np.matmul(matrix, columns[:, part], out=target[:, part])
 
 
@@ -190,12 +182,19 @@ def _fill_patches(
         end = max(begin, min(out_width, (width - 1 - left) // stride_x + 1))
         for row in range(patches.shape[1]):
             y = (first_row + row) * stride_y + top
+            target = patches[tap, row]
             if y < 0 or y >= height:
-                patches[tap, row, :] = 0
+                target[:] = 0
                 continue
-            for column in range(begin):
-                patches[tap, row, column] = 0
-            for column in range(begin, end):
-                patches[tap, row, column] = x[channel, y, column * stride_x + left]
-            for column in range(end, out_width):
-                patches[tap, row, column] = 0
+            target[:begin] = 0
+            target[end:] = 0
+            # Slices that start at zero tell the compiler that no index is negative, without
+            # which it does not vectorise.
+            inside = target[begin:end]
+            source = x[channel, y, begin * stride_x + left :]
+            if stride_x == 1:
+                for column in range(end - begin):
+                    inside[column] = source[column]
+            else:
+                for column in range(end - begin):
+                    inside[column] = source[column * stride_x]

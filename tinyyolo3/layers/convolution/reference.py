@@ -11,6 +11,7 @@ import numpy as np
 
 from tinyyolo3.arrays import FloatArray
 from tinyyolo3.errors import InputError
+from tinyyolo3.layers.arguments import result_array
 from tinyyolo3.layers.shapes import Shape, Stride, convolution_shape
 
 
@@ -41,9 +42,10 @@ def conv_forward_reference(
         (N, F, out_H, out_W), in the dtype of `x`.
 
     Raises:
-        InputError: the shapes do not fit.
+        InputError: the shapes do not fit, or an option is out of range.
     """
     shape = check_convolution(x, weights, biases, stride, padding, dilation, groups)
+    out = result_array("convolution", out, (len(x), *shape), x.dtype)
     filters, out_height, out_width = shape
     size, inputs = weights.shape[2], weights.shape[1]
     pad = padding * dilation
@@ -62,8 +64,6 @@ def conv_forward_reference(
     result: FloatArray = y.reshape(len(x), *shape)
     if biases is not None:
         result += biases[:, None, None]
-    if out is None:
-        return result
     out[...] = result
     return out
 
@@ -82,11 +82,16 @@ def check_convolution(
     Raises:
         InputError: the arrays' shapes do not fit each other or the options.
     """
-    filters, inputs, size = weights.shape[0], weights.shape[1], weights.shape[2]
-    if x.ndim != 4 or weights.ndim != 4 or weights.shape[3] != size:
+    if x.ndim != 4 or weights.ndim != 4 or weights.shape[2] != weights.shape[3]:
         raise InputError(
             f"expected (N, C, H, W) and (F, C, K, K) arrays, found {x.shape} and {weights.shape}"
         )
+    if min(*stride, dilation, groups) < 1 or padding < 0:
+        raise InputError(
+            "stride, dilation and groups must be positive and padding not negative, found "
+            f"stride={stride} dilation={dilation} groups={groups} padding={padding}"
+        )
+    filters, inputs, size, _ = weights.shape
     if x.shape[1] != inputs * groups:
         raise InputError(
             f"filters of {inputs} channels in {groups} groups need {inputs * groups} input "
