@@ -62,7 +62,9 @@ def opencv_engine(cfg: str, weights: str, side: int, threads: int) -> Engine:
         rows = rows[rows[:, 4] > THRESHOLD]
         boxes = np.concatenate([rows[:, :2] - rows[:, 2:4] / 2, rows[:, 2:4]], axis=1)
         scores, classes = rows[:, 5:].max(axis=1), rows[:, 5:].argmax(axis=1)
-        return cv2.dnn.NMSBoxesBatched(boxes, scores, classes, THRESHOLD, NMS)
+        return cv2.dnn.NMSBoxesBatched(
+            boxes.tolist(), scores.tolist(), classes.tolist(), THRESHOLD, NMS
+        )
 
     return Engine(cv2.__version__, forward, detect)
 

@@ -166,6 +166,19 @@ class TestWeights:
             detector = tinyyolo3.load(tiny_model.cfg, tiny_model.weights)
         detector.detect(PICTURE)
 
+    def test_weights_that_make_boxes_of_absurd_size_still_give_finite_ones(
+        self, tiny_model, tiny_cfg, seeded_weights
+    ):
+        arrays = seeded_weights(tiny_cfg)
+        for layer in (5, 10):
+            arrays[layer]["biases"][[2, 3]] = 80.0  # exp(80) = 6e34 anchors wide
+        slots = network_slots(build_graph(parse_config(tiny_cfg)))
+        write_weights(tiny_model.weights, slots, arrays)
+        found = tinyyolo3.load(tiny_model.cfg, tiny_model.weights).detect(PICTURE, threshold=0.01)
+        assert len(found) > 0
+        assert np.isfinite(found.boxes_xyxy_px).all()
+        found.to_json()
+
 
 class TestNames:
     @pytest.mark.parametrize("count", [1, 3, 80])

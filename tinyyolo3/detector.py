@@ -18,7 +18,8 @@ from tinyyolo3.detections import Detections
 from tinyyolo3.engine.network import Network
 from tinyyolo3.errors import InputError
 from tinyyolo3.image.files import ImageSource, describe_source, read_image
-from tinyyolo3.image.resize import ResizeMode, network_input_numba, resize_geometry
+from tinyyolo3.image.geometry import ResizeMode, resize_geometry
+from tinyyolo3.image.resize import network_input_numba
 from tinyyolo3.network.specs import Yolo
 from tinyyolo3.parallel import thread_limit
 from tinyyolo3.selection import (

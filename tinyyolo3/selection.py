@@ -12,9 +12,12 @@ from tinyyolo3.boxes.decode import HeadGeometry, check_threshold
 from tinyyolo3.boxes.decode_numba import decode_numba
 from tinyyolo3.boxes.nms import NmsKind, nms_numba
 from tinyyolo3.errors import InputError
-from tinyyolo3.image.resize import Geometry, boxes_image_from_network_unit
+from tinyyolo3.image.geometry import Geometry, boxes_image_from_network_unit
 from tinyyolo3.network.graph import Graph
 from tinyyolo3.network.specs import Head, Region, Yolo
+
+#: A larger side stands for this one: what broken weights give would overflow in pixels.
+LARGEST_SIDE_UNIT = np.float32(1e9)
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ def select_boxes(
     rows = np.arange(len(found.confidence))
     if selection.class_ids is not None:
         rows = rows[np.isin(found.class_id, selection.class_ids)]
-    boxes_cxcywh_unit = boxes_image_from_network_unit(found.boxes_cxcywh_unit[rows], frame)
+    bounded = np.minimum(found.boxes_cxcywh_unit[rows], LARGEST_SIDE_UNIT)
+    boxes_cxcywh_unit = boxes_image_from_network_unit(bounded, frame)
     confidence, class_id = found.confidence[rows], found.class_id[rows]
     if selection.nms is None:
         kept = np.argsort(-confidence, kind="stable")

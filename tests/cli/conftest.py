@@ -119,6 +119,6 @@ def command(capsys):
 
 
 @pytest.fixture
-def detect(command, model):
-    """Run ``tinyyolo3 detect`` with the tiny model."""
+def detect(command, model, pictures):  # noqa: ARG001 (the folder it runs in)
+    """Run ``tinyyolo3 detect`` with the tiny model, in the folder of `pictures`."""
     return lambda *argv: command("detect", *argv, *model.arguments)

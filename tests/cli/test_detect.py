@@ -24,7 +24,7 @@ def feed_stdin(monkeypatch, data: bytes) -> None:
 
 
 class TestJson:
-    def test_is_what_the_api_returns_in_the_order_given(self, detect, model, pictures):
+    def test_is_what_the_api_returns_in_the_order_given(self, detect, model):
         ending = detect("sub/a.png", "b.jpg", "a.png", "--json", "-")
         expected = model.load().detect(["sub/a.png", "b.jpg", "a.png"])
         assert ending.status == 0
@@ -50,12 +50,12 @@ class TestJson:
             (["--threads=1", "--device=cpu"], {"threads": 1}, {}),
         ],
     )
-    def test_options_reach_the_api(self, detect, model, pictures, arguments, loading, options):
+    def test_options_reach_the_api(self, detect, model, arguments, loading, options):
         ending = detect("a.png", "b.jpg", "--json=-", *arguments)
         expected = model.load(**loading).detect(["a.png", "b.jpg"], **options)
         assert json.loads(ending.out) == [found.to_dict() for found in expected]
 
-    def test_most_options_change_what_is_found(self, detect, pictures):
+    def test_most_options_change_what_is_found(self, detect):
         plain = detect("a.png", "b.jpg", "--json=-").out
         for arguments in (
             *(["--threshold=.5"], ["--nms=.1"], ["--nms=none"], ["--agnostic"], ["--single-label"]),
@@ -114,7 +114,7 @@ class TestClasses:
 
 
 class TestText:
-    def test_has_a_line_for_the_picture_and_one_for_each_detection(self, detect, model, pictures):
+    def test_has_a_line_for_the_picture_and_one_for_each_detection(self, detect, model):
         lines = detect("a.png").out.splitlines()
         found = model.load().detect("a.png")
         assert lines[0] == f"a.png: 60 x 40, {len(found)} objects"
@@ -125,7 +125,7 @@ class TestText:
             assert (name, percent, box) == (detection.name, f"{detection.confidence:.0%}", "box")
             assert corners == [f"{value:.1f}" for value in detection.xyxy]
 
-    def test_says_when_there_is_one_object_or_none(self, detect, pictures):
+    def test_says_when_there_is_one_object_or_none(self, detect):
         assert detect("a.png", "--threshold=1").out == "a.png: 60 x 40, no objects\n"
 
     def test_line_break_in_a_file_name_is_escaped(self, detect, pictures):
@@ -135,7 +135,7 @@ class TestText:
 
 
 class TestUnreadable:
-    def test_one_among_many_is_reported_and_the_rest_are_done(self, detect, pictures):
+    def test_one_among_many_is_reported_and_the_rest_are_done(self, detect):
         ending = detect("a.png", "notes.txt", "gone.png", "b.jpg", "--json=-", "--batch=3")
         assert ending.status == 1
         assert names_in(ending.out) == ["a.png", "b.jpg"]
@@ -143,11 +143,11 @@ class TestUnreadable:
         assert first.startswith("error: notes.txt: is not a picture")
         assert second == "error: gone.png: no such file"
 
-    def test_none_readable_gives_an_empty_array(self, detect, pictures):
+    def test_none_readable_gives_an_empty_array(self, detect):
         ending = detect("gone.png", "--json=-")
         assert (ending.status, ending.out) == (1, "[]\n")
 
-    def test_pattern_without_a_match_does_not_stop_the_others(self, detect, pictures):
+    def test_pattern_without_a_match_does_not_stop_the_others(self, detect):
         ending = detect("*.gif", "a.png", "--json=-")
         assert ending.status == 1
         assert ending.err == "error: *.gif: no file matches this pattern\n"
@@ -159,11 +159,11 @@ class TestInputs:
         expected = [str(pictures / name) for name in ("a.png", "b.jpg", "sub/a.png")]
         assert names_in(detect(pictures, "--json=-").out) == expected
 
-    def test_list_on_standard_input(self, detect, pictures, monkeypatch):
+    def test_list_on_standard_input(self, detect, monkeypatch):
         feed_stdin(monkeypatch, b"b.jpg\r\n\nsub/a.png")
         assert names_in(detect("a.png", "-", "--json=-").out) == ["a.png", "b.jpg", "sub/a.png"]
 
-    def test_exif_orientation_is_followed_unless_told_not_to(self, detect, pictures):
+    def test_exif_orientation_is_followed_unless_told_not_to(self, detect):
         exif = Image.Exif()
         exif[0x0112] = 6
         Image.open("a.png").save("turned.png", exif=exif)
@@ -178,11 +178,12 @@ class TestDrawings:
         ending = detect("a.png", "b.jpg", "--out=new/drawn")
         expected = np.asarray(model.load().detect("a.png").draw())
         assert np.array_equal(np.asarray(Image.open("new/drawn/a.png")), expected)
-        assert Image.open("new/drawn/b.jpg").format == "JPEG"
+        with Image.open("new/drawn/b.jpg") as drawn:
+            assert drawn.format == "JPEG"
         assert "drawn in new/drawn/b.jpg" in ending.out
         assert len(list((pictures / "new/drawn").iterdir())) == 2
 
-    def test_sources_of_one_name_do_not_overwrite_each_other(self, detect, model, pictures):
+    def test_sources_of_one_name_do_not_overwrite_each_other(self, detect, model):
         detect("a.png", "sub/a.png", "--out=drawn")
         for source, name in (("a.png", "a.png"), ("sub/a.png", "a-2.png")):
             expected = np.asarray(model.load().detect(source).draw())
@@ -201,9 +202,7 @@ class TestOutputProblems:
         "arguments",
         [["--json=gone/found.json"], ["--json=sub"], ["--out=notes.txt"], ["--out=notes.txt/x"]],
     )
-    def test_are_found_before_the_model_is_loaded(
-        self, detect, pictures, monkeypatch, arguments
-    ):
+    def test_are_found_before_the_model_is_loaded(self, detect, monkeypatch, arguments):
         monkeypatch.setattr("tinyyolo3.load", lambda *_, **__: pytest.fail("it was loaded"))
         ending = detect("a.png", *arguments)
         assert (ending.status, ending.out) == (1, "")
@@ -254,7 +253,7 @@ class TestRefusals:
             (["--thresh=1"], "unrecognized arguments: --thresh=1"),
         ],
     )
-    def test_bad_value_is_one_line_and_status_2(self, detect, pictures, arguments, complaint):
+    def test_bad_value_is_one_line_and_status_2(self, detect, arguments, complaint):
         ending = detect("a.png", *arguments)
         assert (ending.status, ending.out) == (2, "")
         assert ending.err.startswith("error: ")
@@ -267,19 +266,19 @@ class TestRefusals:
         assert ending.status == 2
         assert "required: --weights" in ending.err
 
-    def test_missing_cfg(self, command, model, pictures):
+    def test_missing_cfg(self, command, model):
         ending = command("detect", "a.png", "--cfg=gone.cfg", f"--weights={model.weights}")
         assert ending.status == 1
         assert ending.err == "error: gone.cfg: no such file (expected a Darknet cfg)\n"
 
-    def test_device_that_is_not_there(self, detect, pictures):
+    def test_device_that_is_not_there(self, detect):
         if "cuda" in BACKENDS:
             pytest.skip("this version has a CUDA backend")
         ending = detect("a.png", "--device=cuda")
         assert ending.status == 1
         assert ending.err.startswith("error: device='cuda': ")
 
-    def test_size_that_the_network_refuses(self, detect, pictures):
+    def test_size_that_the_network_refuses(self, detect):
         ending = detect("a.png", "--size=99999")
         assert ending.status == 2
         assert "99999" in ending.err
@@ -301,7 +300,7 @@ class TestRefusals:
         assert choices["parity"] == tuple(FLAVOURS)
 
 
-def test_pictures_are_read_one_chunk_at_a_time(detect, pictures, monkeypatch):
+def test_pictures_are_read_one_chunk_at_a_time(detect, monkeypatch):
     reading = []
     read = verb._read
 
@@ -315,7 +314,7 @@ def test_pictures_are_read_one_chunk_at_a_time(detect, pictures, monkeypatch):
 
 
 def test_reading_reports_which_pictures_failed(pictures):
-    sources = ["a.png", "gone.png", "b.jpg"]
+    sources = [str(pictures / name) for name in ("a.png", "gone.png", "b.jpg")]
     found, problems = verb._read(range(3), sources, upright=True)
     assert list(found) == [0, 2]
-    assert problems == ["gone.png: no such file"]
+    assert problems == [f"{sources[1]}: no such file"]

@@ -10,16 +10,14 @@ from hypothesis import strategies as st
 
 from tinyyolo3.errors import InputError
 from tinyyolo3.image.files import read_image
-from tinyyolo3.image.resize import (
+from tinyyolo3.image.geometry import (
     boxes_image_from_network_unit,
     boxes_network_from_image_unit,
     letterbox_geometry,
-    network_input_numba,
-    network_input_reference,
     resize_geometry,
-    resize_reference,
     stretch_geometry,
 )
+from tinyyolo3.image.resize import network_input_numba, network_input_reference, resize_reference
 from tinyyolo3.parallel import thread_limit
 from tinyyolo3.testing.tolerances import BOX_ROUND_TRIP, bilinear
 

@@ -489,6 +489,8 @@ class TestAbsurdSizes:
             "parameters",
         ),
         (["[conv]"] + ["[upsample]\nstride=2"] * 40, "its output would have 1x"),
+        (["[conv]\nsize=3\npad=1\ndilation=65535"], "its padded input would have 4x131082x131086"),
+        (["[maxpool]\nsize=9\nstride=999\npadding=65536"], "its padded input would have 4x65548x"),
         (["[conv]"] + ["[route]\nlayers=" + ",".join(["-1"] * 100)] * 9, "its output would have"),
     )
 

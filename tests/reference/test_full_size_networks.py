@@ -1,4 +1,4 @@
-"""YOLOv3, -tiny, -SPP and Darknet-53 at full size with seeded random weights, as Darknet runs them."""
+"""The full-size networks with seeded random weights, every decoded box as Darknet has it."""
 
 from pathlib import Path
 from types import ModuleType
@@ -8,11 +8,8 @@ import pytest
 
 import tinyyolo3
 from tinyyolo3.image.files import read_image
-from tinyyolo3.image.resize import (
-    boxes_image_from_network_unit,
-    letterbox_geometry,
-    network_input_numba,
-)
+from tinyyolo3.image.geometry import boxes_image_from_network_unit, letterbox_geometry
+from tinyyolo3.image.resize import network_input_numba
 from tinyyolo3.testing.tolerances import RANDOM_NETWORK_BOX, RANDOM_NETWORK_PROBABILITY
 
 NETWORKS = {

@@ -11,7 +11,7 @@ from tinyyolo3.network.heads import HEAD_READERS
 from tinyyolo3.network.parameters import layer_slots
 from tinyyolo3.network.parity import FLAVOURS, Parity
 from tinyyolo3.network.sections import MAX_CHANNELS, READERS, Place
-from tinyyolo3.network.specs import Cost, Head, Layer
+from tinyyolo3.network.specs import Convolutional, Cost, Head, Layer, Maxpool
 
 #: Width or height of a network's input.
 MAX_INPUT_SIDE = 16384
@@ -62,6 +62,7 @@ def build_graph(
         place = Place(len(layers), shapes, network_shape, parity)
         layer = _read_layer(section, place)
         _check_elements(section, "its output", layer.output_shape)
+        _check_elements(section, "its padded input", _padded_shape(layer))
         parameters += sum(slot.count for slot in layer_slots(layer))
         if parameters > MAX_ELEMENTS:
             raise section.error(
@@ -107,6 +108,17 @@ def _check_elements(section: Section, what: str, shape: Iterable[int]) -> None:
             f"{what} would have {'x'.join(map(str, sides))} = {prod(sides):,} elements; "
             f"the limit is {MAX_ELEMENTS:,}"
         )
+
+
+def _padded_shape(layer: Layer) -> Shape:
+    """Return the shape of the main input with its padding, which a backend may well build."""
+    channels, height, width = layer.input_shapes[0]
+    border = 0
+    if isinstance(layer, Convolutional):
+        border = 2 * layer.padding * layer.dilation
+    elif isinstance(layer, Maxpool):
+        border = layer.padding
+    return (channels, height + border, width + border)
 
 
 def _check_heads(config: Config, layers: Iterable[Layer]) -> None:
