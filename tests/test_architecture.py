@@ -52,11 +52,18 @@ def imported_modules(file: Path) -> set[str]:
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: imports are absolute here"
-            names = [node.module or ""]
+            # `from package import module` imports the module, not only the package.
+            full = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if is_module(name) else str(node.module) for name in full]
         else:
             continue
         found |= {name.removeprefix("tinyyolo3.") for name in names if name.startswith("tinyyolo3")}
     return found
+
+
+def is_module(name: str) -> bool:
+    place = PACKAGE.parent.joinpath(*name.split("."))
+    return place.is_dir() or place.with_suffix(".py").is_file()
 
 
 def module_name(file: Path) -> str:

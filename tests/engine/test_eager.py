@@ -148,6 +148,13 @@ def test_a_wrong_input_is_refused(network: Network, bad: np.ndarray, message: st
         network.forward(bad)
 
 
+def test_a_batch_beyond_reason_is_refused_before_it_is_allocated(network: Network) -> None:
+    pixel = np.zeros((1, 1, 1, 1), np.float32)
+    batch = np.broadcast_to(pixel, (2**21, 3, 32, 32))
+    with pytest.raises(InputError, match=r"layer 0 \[convolutional\].*use smaller batches"):
+        network.forward(batch)
+
+
 def test_a_layer_that_does_not_exist_is_refused(network: Network, x: np.ndarray) -> None:
     with pytest.raises(InputError, match="layer 99 does not exist"):
         network.outputs(x, [99])

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +12,7 @@ from tinyyolo3.backends.table import Backend
 from tinyyolo3.blas import blas_thread_limit
 from tinyyolo3.engine.eager import run_graph
 from tinyyolo3.errors import InputError
-from tinyyolo3.network.build import build_graph
+from tinyyolo3.network.build import MAX_ELEMENTS, build_graph
 from tinyyolo3.network.fold import fold_graph
 from tinyyolo3.network.graph import Graph
 from tinyyolo3.network.parameters import Parameters, check_same_slots
@@ -66,7 +68,7 @@ class Network:
             of the cfg, before the head's own activation; for a classifier its one output.
 
         Raises:
-            InputError: `x` is no such array.
+            InputError: `x` is no such array, or too large a batch.
             ConfigError: its height and width do not suit the network.
         """
         found = self.outputs(x, self.graph.output_indices)
@@ -81,17 +83,24 @@ class Network:
         Raises:
             InputError: `x` is no (N, C, H, W) floating array, or an index names no layer.
         """
-        x = self._check_input(x)
+        self._check_input(x)
         count = len(self.layers)
         wanted = range(count) if indices is None else [_layer_index(i, count) for i in indices]
         fitting = self.resized(x.shape[3], x.shape[2])
+        _check_batch(len(x), fitting.graph)
+        x = np.ascontiguousarray(x, self._dtype(x.dtype))
         # Broken weights are reported at load, and broken pixels are the caller's own: NaN and
         # infinity pass through every layer without a warning from each.
         quiet = np.errstate(over="ignore", invalid="ignore")
         with thread_limit(self.threads), blas_thread_limit(1), quiet:
             return run_graph(fitting.graph, self.parameters, self.backend, x, wanted)
 
-    def _check_input(self, x: FloatArray) -> FloatArray:
+    def _dtype(self, default: np.dtype[Any]) -> np.dtype[Any]:
+        """Return the parameters' precision, in which the network runs; `default` without any."""
+        arrays = (array for own in self.parameters.values() for array in own.values())
+        return next((array.dtype for array in arrays), default)
+
+    def _check_input(self, x: FloatArray) -> None:
         channels, height, width = self.graph.input_shape
         if not isinstance(x, np.ndarray) or x.ndim != 4:
             shape = getattr(x, "shape", type(x).__name__)
@@ -103,8 +112,18 @@ class Network:
                 f"expected shape (N, {channels}, {height}, {width}) or another height and width, "
                 f"found {x.shape}"
             )
-        dtype = next((a.dtype for own in self.parameters.values() for a in own.values()), x.dtype)
-        return np.ascontiguousarray(x, dtype)
+
+
+def _check_batch(images: int, graph: Graph) -> None:
+    """Refuse a batch that would need an array beyond all reason, before it is allocated."""
+    largest = max(graph.layers, key=lambda layer: prod(layer.output_shape))
+    elements = images * prod(largest.output_shape)
+    if elements > MAX_ELEMENTS:
+        _, height, width = graph.input_shape
+        raise InputError(
+            f"a batch of {images} at {width}x{height}: layer {largest.index} [{largest.kind}] would "
+            f"put out {elements:,} elements; the limit is {MAX_ELEMENTS:,}: use smaller batches"
+        )
 
 
 def _layer_index(index: int, count: int) -> int:
