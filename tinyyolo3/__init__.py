@@ -1,10 +1,8 @@
 """tinyyolo3: a small, complete YOLOv3 engine on NumPy and Numba.
 
-import tinyyolo3
-
-detector = tinyyolo3.load("yolov3.cfg", "yolov3.weights", names="coco.names")
-for found in detector.detect("street.jpg"):
-    print(found.name, found.confidence, found.xyxy)
+    detector = tinyyolo3.load("yolov3.cfg", "yolov3.weights", names="coco.names")
+    for found in detector.detect("street.jpg"):
+        print(found.name, found.confidence, found.xyxy)
 
 The engine is imported when it is first asked for (PEP 562): NumPy and Numba take a third of a
 second, which ``tinyyolo3 --version`` and a mistyped command need not wait for.

@@ -93,8 +93,12 @@ def test_iou_is_symmetric_and_a_box_is_its_own_equal(seed):
 
 def test_darknet_a_zero_union_or_intersection_is_no_overlap():
     point, line, square = [1, 1, 0, 0], [1, 1, 0, 2], [1, 1, 2, 2]
-    some = np.array([point, line, square], np.float64)
-    np.testing.assert_array_equal(iou_matrix_cxcywh(some, some), [[0, 0, 0], [0, 0, 0], [0, 0, 1]])
+    some = np.array([point, point, line, square], np.float64)
+    expected = [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]]
+    np.testing.assert_array_equal(iou_matrix_cxcywh(some, some), expected)
+    row = np.full(3, -1.0)
+    iou_with_following(sides_of_boxes(some), 0, 4, row)
+    np.testing.assert_array_equal(row, 0)
 
 
 def test_darknet_diou_of_one_point_with_itself_is_its_iou():

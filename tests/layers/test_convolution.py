@@ -138,10 +138,13 @@ def test_no_images_give_no_outputs(forward):
 
 
 @pytest.mark.parametrize("forward", FORWARDS)
-def test_thread_count_does_not_change_a_bit(forward):
+@pytest.mark.parametrize("size", [1, 3])
+def test_thread_count_does_not_change_a_bit(forward, size):
     x = normal_map((1, 16, 61, 67), np.float32, seed=1)
-    weights = normal_map((32, 16, 3, 3), np.float32, seed=2)
-    assert_same_for_any_thread_count(lambda out: forward(x, weights, None, padding=1, out=out))
+    weights = normal_map((32, 16, size, size), np.float32, seed=2)
+    assert_same_for_any_thread_count(
+        lambda out: forward(x, weights, None, padding=size // 2, out=out)
+    )
 
 
 @pytest.mark.parametrize("forward", FORWARDS)

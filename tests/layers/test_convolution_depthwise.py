@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from tinyyolo3.errors import InputError
 from tinyyolo3.layers.convolution.depthwise import conv_forward_depthwise
 from tinyyolo3.layers.convolution.reference import conv_forward_reference
-from tinyyolo3.testing.convolutions import convolutions
+from tinyyolo3.testing.convolutions import Convolution, convolutions
 from tinyyolo3.testing.strategies import (
     LAYOUTS,
     assert_honours_out,
@@ -23,6 +23,20 @@ def test_depthwise_agrees_with_the_reference_on_any_layout(call):
     expected = conv_forward_reference(*call.arrays, **call.options)
     assert actual.dtype == call.x.dtype
     assert actual.shape == expected.shape
+    assert np.all(np.abs(actual - expected) <= 2 * call.tolerance())
+
+
+@pytest.mark.parametrize("sides", [(61, 67), (3, 2100), (2100, 3)])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 1), (1, 2), (3, 2)])
+def test_depthwise_agrees_with_the_reference_on_maps_worked_on_in_parts(sides, stride):
+    call = Convolution(
+        normal_map((1, 2, *sides), np.float32, seed=1),
+        normal_map((2, 1, 3, 3), np.float32, seed=2),
+        normal_map((2,), np.float32, seed=3),
+        {"stride": stride, "padding": 1, "dilation": 1, "groups": 2},
+    )
+    actual = conv_forward_depthwise(*call.arrays, **call.options)
+    expected = conv_forward_reference(*call.arrays, **call.options)
     assert np.all(np.abs(actual - expected) <= 2 * call.tolerance())
 
 
@@ -46,7 +60,7 @@ def test_result_goes_to_a_channel_slice_and_nowhere_else():
 
 def test_thread_count_does_not_change_a_bit():
     x, weights = (
-        normal_map((2, 24, 41, 43), np.float32, 1),
+        normal_map((2, 24, 61, 67), np.float32, 1),
         normal_map((24, 1, 3, 3), np.float32, 2),
     )
     assert_same_for_any_thread_count(
