@@ -32,7 +32,7 @@ def run_graph(
             backend, graph.parity, layer, parameters.get(layer.index, {}), inputs
         )
         for used in set(layer.inputs):
-            if last_use.get(used) == layer.index and used not in kept:
+            if last_use.get(used) == layer.index:
                 del outputs[used]
     return {index: outputs[index] for index in kept}
 

@@ -78,7 +78,8 @@ class Network:
         """Return the outputs of chosen layers (all when None) by index, for study.
 
         Unlike in `forward`, a [yolo] or [region] layer's output here is activated, as Darknet's
-        own. Negative indices count from the end.
+        own. Negative indices count from the end. A layer that only passes its input on shares
+        memory with it, so the arrays are to be read, not written.
 
         Raises:
             InputError: `x` is no (N, C, H, W) floating array, or an index names no layer.
@@ -121,8 +122,9 @@ def _check_batch(images: int, graph: Graph) -> None:
     if elements > MAX_ELEMENTS:
         _, height, width = graph.input_shape
         raise InputError(
-            f"a batch of {images} at {width}x{height}: layer {largest.index} [{largest.kind}] would "
-            f"put out {elements:,} elements; the limit is {MAX_ELEMENTS:,}: use smaller batches"
+            f"a batch of {images} at {width}x{height}: layer {largest.index} [{largest.kind}] "
+            f"would put out {elements:,} elements; the limit is {MAX_ELEMENTS:,}: "
+            "use smaller batches"
         )
 
 

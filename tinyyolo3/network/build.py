@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from math import prod
+from numbers import Integral
 
 from tinyyolo3.darknet.config import Config, Section
 from tinyyolo3.errors import ConfigError, InputError
@@ -94,11 +95,11 @@ def _read_layer(section: Section, place: Place) -> Layer:
 def _side(net: Section, name: str, override: int | None) -> int:
     if override is None:
         return net.integer(name, low=1, high=MAX_INPUT_SIDE)
-    if isinstance(override, bool) or not isinstance(override, int):
+    if isinstance(override, bool) or not isinstance(override, Integral):
         raise InputError(f"{name} must be an integer, not {override!r}")
     if not 1 <= override <= MAX_INPUT_SIDE:
         raise InputError(f"{name}={override} must be from 1 to {MAX_INPUT_SIDE}")
-    return override
+    return int(override)
 
 
 def _check_elements(section: Section, what: str, shape: Iterable[int]) -> None:

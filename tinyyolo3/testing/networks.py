@@ -23,6 +23,7 @@ from tinyyolo3.layers.shapes import Shape
 from tinyyolo3.network.build import build_graph
 from tinyyolo3.network.graph import Graph
 from tinyyolo3.network.parameters import layer_slots
+from tinyyolo3.network.specs import Shortcut
 
 #: What OpenCV 4's importer knows; it refuses the others (darknet_io.cpp setActivation).
 OPENCV_ACTIVATIONS = ("linear", "leaky", "relu", "logistic", "swish", "mish", "tanh")
@@ -109,7 +110,8 @@ def random_weights(graph: Graph, seed: int) -> dict[int, LayerWeights]:
 
     A filter's weights have the variance 1/fan-in, and 2/fan-in before an activation that drops
     the negative half (He et al., Delving Deep into Rectifiers, 2015, section 2.2); batch norm
-    changes means and scales a little.
+    changes means and scales a little. What a shortcut adds is a tenth of that, or the sums would
+    grow with every block (YOLOv3 has 23).
 
     Returns:
         float32 arrays by layer and name, as `tinyyolo3.darknet.weights.write_weights` takes them.
@@ -117,9 +119,11 @@ def random_weights(graph: Graph, seed: int) -> dict[int, LayerWeights]:
     rng = np.random.default_rng(seed)
     found: dict[int, LayerWeights] = {}
     for layer in graph.layers:
-        halving = getattr(layer, "activation", "linear") in _HALVING
+        gain = 2.0 if getattr(layer, "activation", "linear") in _HALVING else 1.0
+        if any(isinstance(after, Shortcut) for after in graph.layers[layer.index + 1 :][:1]):
+            gain *= 0.01
         for slot in layer_slots(layer):
-            array = _random_array(slot.name, slot.shape, 2.0 if halving else 1.0, rng)
+            array = _random_array(slot.name, slot.shape, gain, rng)
             found.setdefault(layer.index, {})[slot.name] = array
     return found
 
