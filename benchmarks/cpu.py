@@ -32,7 +32,7 @@ from tinyyolo3.network.parameters import network_slots
 from tinyyolo3.network.summary import summarize
 from tinyyolo3.parallel import available_cores
 from tinyyolo3.testing.architectures import yolov3_config, yolov3_spp_config, yolov3_tiny_config
-from tinyyolo3.testing.networks import random_weights
+from tinyyolo3.testing.weights import random_weights
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "cpu.json"

@@ -7,7 +7,6 @@ of the heads → boxes above the threshold → boxes in the picture → those th
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Integral
 from typing import Any, TypedDict, Unpack, get_args, overload
 
 import numpy as np

@@ -105,9 +105,8 @@ def _open_target(target: str) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         return
     place = Path(os.path.realpath(target))  # a link stays, and what it points to is replaced
-    if place.is_dir():
-        raise OutputError(f"{target}: cannot be written: it is a folder")
-    if place.exists() and not place.is_file():  # /dev/null, a named pipe: nothing to replace
+    if place.exists() and not place.is_file():
+        # A device or a pipe is written to: renaming a file over /dev/null would do harm.
         with output_errors(target):
             stream = open(place, "wb")  # noqa: SIM115 (its errors are told apart from the block's)
         try:

@@ -1,4 +1,4 @@
-"""Random small networks: a Hypothesis strategy for cfg texts, and weights that suit them.
+"""Random small networks: a Hypothesis strategy for cfg texts.
 
 A network is drawn block by block, a block being what people write together: a convolution, a
 pooling, a shortcut, squeeze-and-excitation. The shapes are followed with the package's own rules,
@@ -16,22 +16,19 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tinyyolo3.darknet.config import parse_config
-from tinyyolo3.darknet.weights import LayerWeights, Weights, write_weights
+from tinyyolo3.darknet.weights import write_weights
 from tinyyolo3.layers import shapes as rules
 from tinyyolo3.layers.activation import ACTIVATIONS
 from tinyyolo3.layers.shapes import Shape
 from tinyyolo3.network.build import build_graph
-from tinyyolo3.network.graph import Graph
-from tinyyolo3.network.parameters import layer_slots
-from tinyyolo3.network.specs import Shortcut
+from tinyyolo3.network.parameters import network_slots
+from tinyyolo3.testing.weights import random_weights
 
 #: What OpenCV 4's importer knows; it refuses the others (darknet_io.cpp setActivation).
 OPENCV_ACTIVATIONS = ("linear", "leaky", "relu", "logistic", "swish", "mish", "tanh")
 #: No map of a drawn network is larger.
 MAX_SIDE = 48
 MAX_CHANNELS = 24
-#: Activations that drop about half of what they get, which the weights before them make up for.
-_HALVING = frozenset({"leaky", "relu", "relu6", "swish", "mish", "hard_mish"})
 
 
 @dataclass(frozen=True)
@@ -105,53 +102,13 @@ def network_configs(
     return "\n\n".join([net, *draft.sections]) + "\n"
 
 
-def random_weights(graph: Graph, seed: int) -> dict[int, LayerWeights]:
-    """Return seeded weights under which activations stay of order one through all layers.
-
-    A filter's weights have the variance 1/fan-in, and 2/fan-in before an activation that drops
-    the negative half (He et al., Delving Deep into Rectifiers, 2015, section 2.2); batch norm
-    changes means and scales a little. What a shortcut adds is a tenth of that, or the sums would
-    grow with every block (YOLOv3 has 23).
-
-    Returns:
-        float32 arrays by layer and name, as `tinyyolo3.darknet.weights.write_weights` takes them.
-    """
-    rng = np.random.default_rng(seed)
-    found: dict[int, LayerWeights] = {}
-    for layer in graph.layers:
-        gain = 2.0 if getattr(layer, "activation", "linear") in _HALVING else 1.0
-        if any(isinstance(after, Shortcut) for after in graph.layers[layer.index + 1 :][:1]):
-            gain *= 0.01
-        for slot in layer_slots(layer):
-            array = _random_array(slot.name, slot.shape, gain, rng)
-            found.setdefault(layer.index, {})[slot.name] = array
-    return found
-
-
 def write_random_network(folder: Path, cfg_text: str, seed: int) -> tuple[Path, Path]:
     """Write a cfg and random weights for it to a folder, and return both paths."""
     graph = build_graph(parse_config(cfg_text))
-    slots = [slot for layer in graph.layers for slot in layer_slots(layer)]
     cfg, weights = folder / "network.cfg", folder / "network.weights"
     cfg.write_text(cfg_text)
-    write_weights(weights, slots, random_weights(graph, seed))
+    write_weights(weights, network_slots(graph), random_weights(graph, seed))
     return cfg, weights
-
-
-def _random_array(
-    name: str, shape: tuple[int, ...], gain: float, rng: np.random.Generator
-) -> Weights:
-    match name:
-        case "weights":
-            values = rng.standard_normal(shape) * np.sqrt(gain / np.prod(shape[1:]))
-        case "scales":
-            values = rng.uniform(0.85, 1.15, shape)
-        case "variance":
-            values = rng.uniform(0.8, 1.6, shape)
-        case _:  # biases, mean
-            values = 0.1 * rng.standard_normal(shape)
-    array: Weights = values.astype(np.float32)
-    return array
 
 
 def _convolution(draft: _Draft) -> None:
