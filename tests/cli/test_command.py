@@ -10,7 +10,7 @@ import pytest
 
 import tinyyolo3
 from tinyyolo3.cli import main
-from tinyyolo3.cli.messages import one_line
+from tinyyolo3.cli.messages import one_line, report
 from tinyyolo3.errors import TinyYoloError
 
 COMMAND = [sys.executable, "-m", "tinyyolo3"]
@@ -20,6 +20,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="signals and /dev are POSI
 def spawn(*arguments: str, **options) -> subprocess.Popen:
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    environment.pop("PYTHONUNBUFFERED", None)  # what fails in a buffer is flushed again at the end
     return subprocess.Popen([*COMMAND, *arguments], env=environment, **options)
 
 
@@ -83,6 +84,11 @@ class TestInProcess:
         command("info", "--cfg", model.cfg)
         assert signal.getsignal(signal.SIGTERM) == before
 
+    def test_message_goes_nowhere_when_standard_error_is_closed(self, monkeypatch, capsys):
+        monkeypatch.setattr(sys, "stderr", None)
+        report("error", "lost")
+        assert capsys.readouterr().out == ""
+
     def test_printable_text_is_left_alone(self):
         assert one_line("Straße → 北京.jpg") == "Straße → 北京.jpg"
 
@@ -111,12 +117,25 @@ class TestProcess:
         assert "32 x 32 x  3 -> 16 x 16 x  4" in out
 
     @posix
-    def test_reader_that_leaves_early_is_no_error(self, model):
+    @pytest.mark.usefixtures("pictures")
+    @pytest.mark.parametrize(
+        "verb", [["info"], ["detect", "a.png"], ["detect", "a.png", "--json=-"]]
+    )
+    def test_reader_that_leaves_early_is_no_error(self, model, verb):
         reading, writing = os.pipe()
         os.close(reading)
-        process = spawn("info", f"--cfg={model.cfg}", stdout=writing)
+        process = spawn(*verb, *model.arguments, stdout=writing)
         os.close(writing)
         assert finish(process) == (141, None, "")
+
+    @posix
+    def test_class_name_that_the_encoding_lacks_is_escaped(self, model, pictures, monkeypatch):
+        monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+        (pictures / "greek.names").write_text("σκύλος\nb\nc\n", encoding="utf-8")
+        files = [f"--cfg={model.cfg}", f"--weights={model.weights}", "--names=greek.names"]
+        status, out, err = finish(spawn("detect", "a.png", "--classes=0", *files))
+        assert (status, err) == (0, "")
+        assert "\n  \\u03c3\\u03ba" in out
 
     @posix
     @pytest.mark.usefixtures("pictures")
@@ -172,9 +191,12 @@ class TestProcess:
 
 class TestLazyPackage:
     def test_every_public_name_is_there(self):
+        program = "import tinyyolo3; print(*set(tinyyolo3.__all__) - set(dir(tinyyolo3)))"
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        run = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True)
+        assert (run.stdout, run.stderr) == (b"\n", b"")
         for name in tinyyolo3.__all__:
             assert getattr(tinyyolo3, name) is not None
-            assert name in dir(tinyyolo3)
 
     def test_unknown_name_is_an_attribute_error(self):
         with pytest.raises(AttributeError, match="'tinyyolo3' has no attribute 'lode'"):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import tinyyolo3
 from tinyyolo3.backends.select import BACKENDS, DEVICES
 from tinyyolo3.cli import detect as verb
 from tinyyolo3.cli.command import make_parser
@@ -38,7 +39,7 @@ class TestJson:
             (["--threshold=.5"], {}, {"threshold": 0.5}),
             (["--nms=.1"], {}, {"nms": 0.1}),
             (["--nms=none"], {}, {"nms": None}),
-            (["--nms-kind=diou", "--nms=.2"], {}, {"nms_kind": "diou", "nms": 0.2}),
+            (["--nms-kind=diou", "--threshold=.1"], {}, {"nms_kind": "diou", "threshold": 0.1}),
             (["--agnostic"], {}, {"agnostic": True}),
             (["--single-label"], {}, {"multi_label": False}),
             (["--clip"], {}, {"clip": True}),
@@ -62,6 +63,14 @@ class TestJson:
             *(["--clip"], ["--resize=stretch"], ["--size=64x32"], ["--classes=dog"]),
         ):
             assert detect("a.png", "b.jpg", "--json=-", *arguments).out != plain, arguments
+
+    def test_number_of_threads_reaches_the_network(self, detect, monkeypatch):
+        load, loaded = tinyyolo3.load, []
+        monkeypatch.setattr(
+            "tinyyolo3.load", lambda *a, **o: loaded.append(load(*a, **o)) or loaded[0]
+        )
+        detect("a.png", "--threads=3")
+        assert loaded[0].network.threads == 3
 
     def test_file_holds_the_same_as_standard_output(self, detect, pictures):
         printed = detect("a.png", "b.jpg", "--json", "-").out

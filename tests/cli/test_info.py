@@ -35,6 +35,8 @@ def test_operations_grow_with_the_size(info, model):
     first = 2 * 108 * (width // 2) * (height // 2)
     second = 2 * 64 * (width // 4) * (height // 4)
     ending = info("--cfg", model.cfg, "--size", f"{width}x{height}")
+    assert f"input {width} x {height} x 3" in ending.out
+    assert f" {width} x {height} x  3 → {width // 2} x {height // 2} x  4 " in ending.out
     assert f"{(first + second) / 1e9:.2f} GFLOP for one picture" in ending.out
     rows = ending.out.splitlines()[1:5]
     assert rows[0].endswith(f"124  {first / 1e9:.3f}")

@@ -72,10 +72,16 @@ class TestJsonArray:
         assert "\\udce9" in place.read_text(encoding="utf-8")
         assert json.loads(place.read_text(encoding="utf-8")) == ["\udce9"]
 
-    def test_device_is_written_to_and_not_replaced(self):
-        with json_array(os.devnull) as append:
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX's")
+    def test_pipe_is_written_to_and_not_replaced(self, tmp_path):
+        place = tmp_path / "pipe"  # stands for /dev/null too, which no test should put at risk
+        os.mkfifo(place)
+        reading = os.open(place, os.O_RDONLY | os.O_NONBLOCK)
+        with json_array(str(place)) as append:
             append(1)
-        assert not Path(os.devnull).is_file()
+        assert json.loads(os.read(reading, 100)) == [1]
+        os.close(reading)
+        assert place.is_fifo()
 
     def test_link_stays_a_link(self, tmp_path):
         (tmp_path / "real.json").write_text("old")

@@ -81,11 +81,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.showwarning = show_warning
             parser = make_parser()
             arguments = parser.parse_args(argv)
-            if not hasattr(arguments, "run"):
+            status = 0
+            if hasattr(arguments, "run"):
+                status = arguments.run(arguments)
+            else:
                 parser.print_help()
-                return 0
-            status: int = arguments.run(arguments)
-            if sys.stdout:
+            if sys.stdout is not None:
                 sys.stdout.flush()
             return status
     except InputError as problem:
@@ -101,13 +102,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         report("error", "interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        _abandon_stdout()
         return BROKEN_PIPE
     except OSError as problem:  # a full disk behind standard output, too many open files
-        _abandon_stdout()
         place = problem.filename or "standard output"
         report("error", f"{place}: {problem.strerror or problem}")
         return FAILED
+    finally:
+        _drop_what_stdout_refuses()
 
 
 def _allow_any_file_name(stream: TextIO | None) -> None:
@@ -134,12 +135,12 @@ def _exit_when_terminated() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _abandon_stdout() -> None:
-    """Point standard output at nothing, or Python would flush it once more and complain."""
+def _drop_what_stdout_refuses() -> None:
+    """Empty standard output's buffer, or Python would try once more at exit, and complain."""
     try:
-        descriptor = sys.stdout.fileno()
-    except (AttributeError, OSError, ValueError):  # closed, or a stand-in without a descriptor
-        return
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, descriptor)
-    os.close(nothing)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
+        os.close(nothing)
