@@ -18,8 +18,8 @@ from tinyyolo3.testing.architectures import (
     yolov3_spp_config,
     yolov3_tiny_config,
 )
-from tinyyolo3.testing.weights import random_weights
 from tinyyolo3.testing.tolerances import NETWORK_FLOAT32
+from tinyyolo3.testing.weights import random_weights
 
 #: Width and height differ, and YOLOv3's smallest map is 2 x 3.
 WIDTH, HEIGHT = 96, 64
