@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tinyyolo3.darknet.config import parse_config
 from tinyyolo3.darknet.weights import Header, LayerWeights, write_weights
 from tinyyolo3.network.build import build_graph
 from tinyyolo3.network.parameters import network_slots
+from tinyyolo3.testing.weights import random_weights
 
 #: Every part of a detector, small enough to run in a millisecond: two heads, a route, an upsample.
 TINY_CFG = """\
@@ -114,17 +114,7 @@ def seeded_weights() -> Callable[..., dict[int, LayerWeights]]:
 
 
 def _seeded_weights(cfg: str, seed: int = 0) -> dict[int, LayerWeights]:
-    """Scaled so that activations stay of order one."""
-    rng = np.random.default_rng(seed)
-    arrays: dict[int, LayerWeights] = {}
-    for slot in network_slots(build_graph(parse_config(cfg))):
-        values = rng.standard_normal(slot.shape)
-        if slot.name in ("scales", "variance"):
-            values = rng.uniform(0.8, 1.2, slot.shape)
-        elif slot.name == "weights":
-            values *= np.sqrt(2.0 * slot.shape[0] / slot.count)
-        arrays.setdefault(slot.layer, {})[slot.name] = values.astype(np.float32)
-    return arrays
+    return random_weights(build_graph(parse_config(cfg)), seed)
 
 
 @pytest.fixture
