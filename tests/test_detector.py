@@ -152,8 +152,11 @@ def test_candidates_are_all_boxes_in_network_pixels(detector) -> None:
     assert found.boxes_cxcywh_px.shape == (boxes, 4)
     assert (found.objectness.shape, found.probability.shape) == ((boxes,), (boxes, 2))
     assert (found.probability <= found.objectness[:, None]).all()
-    assert (found.boxes_cxcywh_px[:, 0] <= 64).all()
-    assert found.boxes_cxcywh_px[:, 0].max() > 32
+    centres, sizes = found.boxes_cxcywh_px[:, :2], found.boxes_cxcywh_px[:, 2:]
+    assert (centres < [64, 32]).all()
+    assert (centres.max(axis=0) > [60, 28]).all()
+    (logits, _) = detector.forward(x)
+    np.testing.assert_allclose(sizes[0], np.exp(logits[0, 2:4, 0, 0]) * [12, 16], rtol=1e-5)
     batch = detector.candidates(np.concatenate([x, x]))
     for one in batch:
         np.testing.assert_array_equal(one.boxes_cxcywh_px, found.boxes_cxcywh_px)

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import numba
@@ -39,10 +41,35 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use (its affinity, where the system has one)."""
+    """Return how many cores this process may use: its affinity, and its container's quota."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return min(cores, cgroup_cores() or cores)
+
+
+@cache
+def cgroup_cores(root: str = "/sys/fs/cgroup") -> int | None:
+    """Return how many cores' worth of time Linux's control groups grant, rounded up; None for all.
+
+    A container with ``--cpus=2`` on a large machine sees all its cores, and is stopped when its
+    threads have used up two cores' time (cgroups(7); version 2, then version 1).
+    """
+    for file, period_file in (
+        ("cpu.max", None),
+        ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"),
+    ):
+        try:
+            numbers = Path(root, file).read_text().split()
+            if period_file:
+                numbers += Path(root, period_file).read_text().split()
+            quota, period = int(numbers[0]), int(numbers[1])
+        except (OSError, ValueError, IndexError):  # not there, or "max"
+            continue
+        if quota > 0 and period > 0:
+            return -(-quota // period)
+    return None
 
 
 def thread_count() -> int:
