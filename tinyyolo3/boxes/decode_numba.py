@@ -186,7 +186,12 @@ def _decode_rows(
             if not threshold < scale < np.inf:
                 continue
             _decode_box(entries, anchor, row, col, rule, box)
-            if not np.isfinite(box).all():
+            if not (
+                math.isfinite(box[0])
+                and math.isfinite(box[1])
+                and math.isfinite(box[2])
+                and math.isfinite(box[3])
+            ):
                 continue
             _decode_classes(entries, anchor, row, col, rule, scale, bound, probability)
             if not multi_label:
@@ -194,7 +199,8 @@ def _decode_rows(
             for k in range(classes):
                 if threshold < probability[k] < np.inf:
                     if count < rows.confidence.shape[0]:
-                        rows.boxes_cxcywh_unit[count] = box
+                        for side in range(4):
+                            rows.boxes_cxcywh_unit[count, side] = box[side]
                         rows.objectness[count] = 1 if rule.region else scale
                         rows.confidence[count] = probability[k]
                         rows.class_id[count] = k
