@@ -20,23 +20,8 @@ def apply_layer(
     call = backend.functions
     x = inputs[0]
     match layer:
-        case specs.Convolutional():
-            y = call["convolution"](
-                x,
-                parameters["weights"],
-                None if layer.batch_normalize else parameters["biases"],
-                stride=layer.stride,
-                padding=layer.padding,
-                dilation=layer.dilation,
-                groups=layer.groups,
-            )
-            return _normalize_and_activate(backend, parity, layer, parameters, y)
-        case specs.Connected():
-            biases = parameters["biases"]
-            if layer.batch_normalize:
-                biases = biases * 0
-            y = call["connected"](x, parameters["weights"], biases)
-            return _normalize_and_activate(backend, parity, layer, parameters, y)
+        case specs.Convolutional() | specs.Connected():
+            return _apply_weights(backend, parity, layer, parameters, x)
         case specs.Maxpool():
             y = call["maxpool"](x, size=layer.size, stride=layer.stride, padding=layer.padding)
         case specs.Upsample():
@@ -74,22 +59,37 @@ def apply_layer(
     return y  # type: ignore[no-any-return]
 
 
-def _normalize_and_activate(
+def _apply_weights(
     backend: Backend,
     parity: Parity,
     layer: specs.Convolutional | specs.Connected,
     parameters: LayerParameters,
-    y: FloatArray,
+    x: FloatArray,
 ) -> FloatArray:
+    """Multiply, normalize and activate; with batch norm the biases belong to that."""
+    call = backend.functions
+    weights, biases = parameters["weights"], parameters["biases"]
+    if isinstance(layer, specs.Convolutional):
+        y = call["convolution"](
+            x,
+            weights,
+            None if layer.batch_normalize else biases,
+            stride=layer.stride,
+            padding=layer.padding,
+            dilation=layer.dilation,
+            groups=layer.groups,
+        )
+    else:
+        y = call["connected"](x, weights, biases * 0 if layer.batch_normalize else biases)
     if layer.batch_normalize:
-        y = backend.functions["batchnorm"](
+        y = call["batchnorm"](
             y,
             parameters["mean"],
             parameters["variance"],
             parameters["scales"],
-            parameters["biases"],
+            biases,
             epsilon=parity.batchnorm_epsilon,
             epsilon_inside_root=parity.epsilon_inside_root,
             out=y,
         )
-    return backend.functions["activation"](y, layer.activation, out=y)  # type: ignore[no-any-return]
+    return call["activation"](y, layer.activation, out=y)  # type: ignore[no-any-return]
