@@ -256,6 +256,25 @@ def test_the_reference_backend_finds_the_same(tiny_model, picture) -> None:
     np.testing.assert_allclose(cpu.boxes_xyxy_px, reference.boxes_xyxy_px, atol=1e-3)
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_network_of_one_channel_sees_grey_and_others_no_picture(
+    channels: int, write_model, tiny_cfg, picture
+) -> None:
+    files = write_model(tiny_cfg.replace("channels=3", f"channels={channels}"))
+    detector = tinyyolo3.load(files.cfg, files.weights)
+    if channels == 2:
+        with pytest.raises(tinyyolo3.InputError, match="the network takes 2 channels"):
+            detector.detect(picture)
+        return
+    grey = (picture.astype(int) * [77, 150, 29]).sum(axis=2) // 256
+    found = detector.detect(picture, threshold=THRESHOLD)
+    assert len(found) > 5
+    assert same(found, detector.detect(grey.astype(np.uint8), threshold=THRESHOLD))
+    x = network_input_numba(np.dstack([grey.astype(np.uint8)] * 3), 32, 32, "letterbox")
+    best = detector.candidates(x[None, :1]).probability.max()
+    assert found.confidence[0] == best
+
+
 def test_a_photograph_is_turned_upright_unless_told_not_to(detector, picture) -> None:
     stream = io.BytesIO()
     exif = Image.Exif()

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, TypedDict, Unpack, get_args, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tinyyolo3.arrays import ByteArray, FloatArray
 from tinyyolo3.boxes.decode_numba import candidates_numba
@@ -17,7 +18,7 @@ from tinyyolo3.boxes.nms import NmsKind
 from tinyyolo3.detections import Detections
 from tinyyolo3.engine.network import Network
 from tinyyolo3.errors import InputError
-from tinyyolo3.image.files import ImageSource, describe_source, read_image
+from tinyyolo3.image.files import ImageSource, describe_source, read_image, to_grey
 from tinyyolo3.image.geometry import ResizeMode, resize_geometry
 from tinyyolo3.image.resize import network_input_numba
 from tinyyolo3.network.specs import Yolo
@@ -167,7 +168,7 @@ class Detector:
         channels, height, width = network.graph.input_shape
         pixels = np.empty((len(pictures), channels, height, width), np.float32)
         for picture, target in zip(pictures, pixels, strict=True):
-            network_input_numba(picture, width, height, resize, out=target)
+            _fill_input(picture, target, resize)
         logits = network.forward(pixels)
         geometries = head_geometries(network.graph)
         results = []
@@ -234,6 +235,20 @@ class Detector:
                 raise InputError(f"class {entry!r} must be an integer from 0 to {count - 1}")
             ids.append(int(class_id))
         return tuple(ids)
+
+
+def _fill_input(picture: ByteArray, target: NDArray[np.float32], resize: ResizeMode) -> None:
+    """Write a picture into the network's input (C, H, W) of three channels, or of one (grey)."""
+    channels, height, width = target.shape
+    if channels == 3:
+        network_input_numba(picture, width, height, resize, out=target)
+    elif channels == 1:
+        target[0] = network_input_numba(to_grey(picture), width, height, resize)[0]
+    else:
+        raise InputError(
+            f"the network takes {channels} channels; pictures have three, or one when grey: "
+            "use forward() and candidates() with arrays of your own"
+        )
 
 
 def check_size(size: tuple[int, int]) -> tuple[int, int]:

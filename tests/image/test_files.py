@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tinyyolo3.errors import ImageError, InputError
-from tinyyolo3.image.files import MAX_PIXELS, describe_source, read_image
+from tinyyolo3.image.files import MAX_PIXELS, describe_source, read_image, to_grey
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 GREY = RGB[:, :, 0].copy()
@@ -340,3 +340,11 @@ class TestRefusals:
     def test_message_stays_one_line_whatever_the_name(self):
         with pytest.raises(ImageError, match=r"^'a\\nb': no such file$"):
             read_image("a\nb")
+
+
+def test_darknet_grey_is_stb_images_weighted_sum() -> None:
+    colours = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]]], np.uint8)
+    grey = to_grey(colours)
+    assert grey.shape == (1, 4, 3)
+    assert grey[0, :, 0].tolist() == [255 * 77 // 256, 255 * 150 // 256, 255 * 29 // 256, 255]
+    np.testing.assert_array_equal(grey, np.repeat(grey[:, :, :1], 3, axis=2))

@@ -106,6 +106,20 @@ def read_image(source: ImageSource, *, exif_orientation: bool = True) -> ByteArr
     )
 
 
+def to_grey(image: ByteArray) -> ByteArray:
+    """Return a picture without its colours, as Darknet loads it for a network of one channel.
+
+    Args:
+        image: uint8 RGB (H, W, 3).
+
+    Returns:
+        uint8 (H, W, 3), three times (77 R + 150 G + 29 B) / 256 (stb_image.h stbi__compute_y).
+    """
+    weighed = image.astype(np.uint32) @ np.array([77, 150, 29], np.uint32) >> 8
+    # DARKNET: the weights are those of its picture loader, stb_image.
+    return np.repeat(weighed.astype(np.uint8)[:, :, None], 3, axis=2)
+
+
 def _from_array(array: ByteArray) -> ByteArray:
     """Accept RGB as it is, and repeat grey three times."""
     grey = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 1)
