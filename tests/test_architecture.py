@@ -14,7 +14,7 @@ PACKAGE = Path(tinyyolo3.__file__).parent
 #: levels above. A dotted name is a module that belongs to an earlier level than its package.
 LEVELS = [
     ["errors", "arrays"],
-    ["blas", "cache"],
+    ["atomic", "blas", "cache"],
     ["parallel"],
     ["darknet", "image", "layers.shapes", "layers.arguments"],
     ["layers"],

@@ -1,19 +1,19 @@
 """What `detect` writes: one JSON array, and drawn pictures; each appears whole or not at all.
 
-A file is written under a hidden name beside its place and renamed when it is complete
-(POSIX rename(2) is atomic). Everything is opened before the first picture is looked at, so that
-a mistyped folder does not cost an hour of detection.
+Everything is opened before the first picture is looked at, so that a mistyped folder does not cost
+an hour of detection.
 """
 
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 from typing import IO, TYPE_CHECKING, Any
 
+from tinyyolo3.atomic import output_errors, whole_file
 from tinyyolo3.errors import OutputError
 
 if TYPE_CHECKING:
@@ -31,41 +31,6 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "WEBP": {"quality": 95},
     "AVIF": {"quality": 90},
 }
-
-
-@contextmanager
-def whole_file(place: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes its place when the block ends well, and vanishes otherwise.
-
-    Raises:
-        OutputError: it cannot be created, completed or renamed.
-    """
-    temporary = place.with_name(f".tinyyolo3-{token_hex(8)}.part")
-    with output_errors(place):
-        file = open(temporary, "xb")  # noqa: SIM115 (its errors are told apart from the block's)
-    try:
-        try:
-            yield file
-        finally:
-            with output_errors(place):
-                file.close()
-        with output_errors(place):
-            os.replace(temporary, place)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
-
-
-@contextmanager
-def output_errors(place: object) -> Iterator[None]:
-    """Turn the system's errors in the block into an `OutputError` that names `place`."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as problem:
-        raise OutputError(f"{place}: cannot be written: {problem.strerror or problem}") from None
 
 
 @contextmanager

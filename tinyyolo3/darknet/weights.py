@@ -6,9 +6,7 @@ only from the network: `Slot` says which arrays, of which shapes, in which order
 little-endian.
 """
 
-import os
 import struct
-import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +18,9 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from tinyyolo3.atomic import output_errors, whole_file
 from tinyyolo3.darknet.files import PathLike, require_file, wrong_kind_of_text
-from tinyyolo3.errors import OutputError, WeightsError, WeightsWarning
+from tinyyolo3.errors import WeightsError, WeightsWarning
 
 Weights = NDArray[np.float32]
 #: One mapping per layer, from a parameter's name to its array; empty for a layer without any.
@@ -98,9 +97,7 @@ def read_weights(
     try:
         with open(place, "rb") as file:
             header = _read_header(file, place, sum(slot.count for slot in slots))
-            offset = file.tell()
-            found = (place.stat().st_size - offset) // 4
-            _check_length(place, offset, wanted, strict, exact=cutoff is None)
+            found = _check_length(place, file.tell(), wanted, strict, exact=cutoff is None)
             return header, _read_slots(file, wanted, found, header.transposed)
     except OSError as problem:
         raise WeightsError(f"{place}: cannot be read: {problem.strerror or problem}") from None
@@ -114,7 +111,7 @@ def write_weights(
 ) -> None:
     """Write the arrays that `slots` describe, in their order (parser.c save_weights_upto).
 
-    The file appears whole or not at all: it is written beside its place and then renamed.
+    The file appears whole or not at all (`tinyyolo3.atomic`).
 
     Raises:
         WeightsError: an array is missing or has another shape than its slot.
@@ -130,23 +127,12 @@ def write_weights(
                 f"expected shape {slot.shape}, found {found}"
             )
     place = Path(path)
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=place.parent, prefix=place.name, delete=False) as file:
-            temporary = file.name
-            file.write(header.to_bytes())
-            for slot in slots:
-                array = arrays[slot.layer][slot.name]
-                stored = array.T if _is_transposed(slot, header.transposed) else array
-                file.write(np.ascontiguousarray(stored, "<f4").tobytes())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, place)
-    except BaseException as problem:  # an interrupt must not leave half a file behind either
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
-        if not isinstance(problem, OSError):
-            raise
-        raise OutputError(f"{place}: cannot be written: {problem.strerror or problem}") from None
+    with whole_file(place) as file, output_errors(place):
+        file.write(header.to_bytes())
+        for slot in slots:
+            array = arrays[slot.layer][slot.name]
+            stored = array.T if _is_transposed(slot, header.transposed) else array
+            file.write(np.ascontiguousarray(stored, "<f4").tobytes())
 
 
 def _read_header(file: BinaryIO, place: Path, floats: int) -> Header:
@@ -177,8 +163,12 @@ def _read_header(file: BinaryIO, place: Path, floats: int) -> Header:
 
 def _check_length(
     place: Path, offset: int, wanted: Sequence[Slot], strict: bool, *, exact: bool
-) -> None:
-    """Compare the file's length with what the network wants, before anything is allocated."""
+) -> int:
+    """Compare the file's length with what the network wants, before anything is allocated.
+
+    Returns:
+        How many floats the file holds.
+    """
     size = place.stat().st_size
     found, rest = divmod(size - offset, 4)
     expected = sum(slot.count for slot in wanted)
@@ -204,6 +194,7 @@ def _check_length(
         raise WeightsError(message)
     if message:
         warnings.warn(message, WeightsWarning, stacklevel=3)
+    return found
 
 
 def _read_slots(
