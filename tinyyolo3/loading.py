@@ -24,7 +24,7 @@ from tinyyolo3.network.parameters import (
     neutral_parameters,
 )
 from tinyyolo3.network.parity import find_parity
-from tinyyolo3.parallel import thread_limit
+from tinyyolo3.parallel import check_threads
 
 
 def load(
@@ -67,8 +67,8 @@ def load(
         BackendError: the device or backend cannot run this network.
         InputError: another argument is out of range.
     """
-    with thread_limit(threads):  # refuses a bad number before any work is done
-        chosen = select_backend(device, backend)
+    check_threads(threads)
+    chosen = select_backend(device, backend)
     if cutoff is not None and (
         isinstance(cutoff, bool) or not isinstance(cutoff, int) or cutoff < 0
     ):

@@ -85,16 +85,26 @@ def thread_limit(threads: int | None) -> Iterator[None]:
     Raises:
         InputError: `threads` is not a positive integer.
     """
+    check_threads(threads)
     if threads is None:
         yield
         return
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise InputError(f"threads must be a positive integer, not {threads!r}")
     token = _limit.set(threads)
     try:
         yield
     finally:
         _limit.reset(token)
+
+
+def check_threads(threads: int | None) -> None:
+    """Check a bound on threads; None is no bound.
+
+    Raises:
+        InputError: `threads` is not a positive integer.
+    """
+    whole = isinstance(threads, int) and not isinstance(threads, bool)
+    if threads is not None and (not whole or threads < 1):
+        raise InputError(f"threads must be a positive integer, not {threads!r}")
 
 
 def parallel_for(kernel: Callable[..., None], count: int, *arguments: Any, grain: int = 1) -> None:

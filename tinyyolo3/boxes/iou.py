@@ -26,6 +26,18 @@ from tinyyolo3.errors import InputError
 from tinyyolo3.parallel import compiled
 
 
+def check_boxes(boxes: FloatArray) -> None:
+    """Check that an array holds boxes.
+
+    Raises:
+        InputError: its shape is not (K, 4) or its dtype neither float32 nor float64.
+    """
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise InputError(f"boxes must have shape (K, 4), not {boxes.shape}")
+    if boxes.dtype not in (np.float32, np.float64):
+        raise InputError(f"boxes must be float32 or float64, not {boxes.dtype}")
+
+
 def sides_of_boxes(boxes_cxcywh: FloatArray) -> FloatArray:
     """Lay out boxes as planes: left, top, right, bottom, area, cx, cy.
 
@@ -38,10 +50,7 @@ def sides_of_boxes(boxes_cxcywh: FloatArray) -> FloatArray:
     Raises:
         InputError: the shape is not (K, 4) or the dtype neither float32 nor float64.
     """
-    if boxes_cxcywh.ndim != 2 or boxes_cxcywh.shape[1] != 4:
-        raise InputError(f"boxes must have shape (K, 4), not {boxes_cxcywh.shape}")
-    if boxes_cxcywh.dtype not in (np.float32, np.float64):
-        raise InputError(f"boxes must be float32 or float64, not {boxes_cxcywh.dtype}")
+    check_boxes(boxes_cxcywh)
     cx, cy, width, height = boxes_cxcywh.T
     sides = np.empty((7, len(boxes_cxcywh)), boxes_cxcywh.dtype)
     with np.errstate(over="ignore", invalid="ignore"):  # infinite boxes are the caller's right

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tinyyolo3.arrays import FloatArray, IntArray
 from tinyyolo3.boxes.iou import (
+    check_boxes,
     diou_matrix_cxcywh,
     diou_scalar,
     iou_matrix_cxcywh,
@@ -149,10 +150,7 @@ def _by_confidence(rows: NDArray[np.intp], confidence: FloatArray) -> NDArray[np
 
 
 def _check_rows(boxes: FloatArray, confidence: FloatArray, class_id: IntArray) -> None:
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise InputError(f"boxes must have shape (K, 4), not {boxes.shape}")
-    if boxes.dtype not in (np.float32, np.float64):
-        raise InputError(f"boxes must be float32 or float64, not {boxes.dtype}")
+    check_boxes(boxes)
     rows = (len(boxes),)
     if confidence.shape != rows or not np.issubdtype(confidence.dtype, np.floating):
         raise InputError(

@@ -33,9 +33,8 @@ def yolo(section: Section, place: Place) -> specs.Yolo:
             f"{section.quote('nms_kind')} is unknown; known are {', '.join(NMS_KINDS)}", "nms_kind"
         )
     _check_filters(section, place, classes, len(mask), "len(mask)")
-    common = place.common(section, (place.index - 1,), place.shape(place.index - 1))
     return specs.Yolo(
-        **vars(common),
+        **place.common(section, place.input_shape),
         classes=classes,
         anchors=tuple(anchors[entry] for entry in mask),
         mask=mask,
@@ -60,9 +59,11 @@ def region(section: Section, place: Place) -> specs.Region:
     total = section.integer("num", 1, low=1, high=MAX_ANCHORS)
     anchors = _anchor_pairs(section, total)
     _check_filters(section, place, classes, total, "num")
-    common = place.common(section, (place.index - 1,), place.shape(place.index - 1))
     return specs.Region(
-        **vars(common), classes=classes, anchors=anchors, softmax=section.flag("softmax")
+        **place.common(section, place.input_shape),
+        classes=classes,
+        anchors=anchors,
+        softmax=section.flag("softmax"),
     )
 
 
@@ -85,7 +86,7 @@ def _check_filters(
     if place.index == 0:
         raise section.error("needs a layer before it, whose output it reads as boxes")
     needed = (classes + BOX_ENTRIES) * boxes
-    found = place.shape(place.index - 1)[0]
+    found = place.input_shape[0]
     if found != needed:
         raise section.error(
             f"needs filters=(classes+5)*{boxes_name} = ({classes}+5)*{boxes} = {needed} in the "

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 from tinyyolo3.darknet.config import Section
 from tinyyolo3.layers import shapes as rules
@@ -47,15 +48,27 @@ class Place:
             found.append(target)
         return tuple(found)
 
-    def common(self, section: Section, inputs: tuple[int, ...], output: Shape) -> "Common":
-        """Return the fields that every spec has."""
-        shapes = tuple(self.shape(i) for i in inputs)
-        return Common(self.index, section.line, inputs, shapes, output)
+    @property
+    def input_shape(self) -> Shape:
+        """The shape of the layer before, which is the main input of all but [route]."""
+        return self.shape(self.index - 1)
+
+    def common(
+        self, section: Section, output: Shape, inputs: tuple[int, ...] | None = None
+    ) -> "Common":
+        """Return the fields that every spec has; without `inputs` it reads the layer before."""
+        read = (self.index - 1,) if inputs is None else inputs
+        return {
+            "index": self.index,
+            "line": section.line,
+            "inputs": read,
+            "input_shapes": tuple(self.shape(i) for i in read),
+            "output_shape": output,
+        }
 
 
-@dataclass(frozen=True)
-class Common:
-    """The fields that every spec has, to be passed on as ``**vars(common)``."""
+class Common(TypedDict):
+    """The fields that every spec has."""
 
     index: int
     line: int
@@ -77,7 +90,7 @@ def convolutional(section: Section, place: Place) -> specs.Convolutional:
     dilation = section.integer("dilation", 1, low=1, high=MAX_LENGTH) if size > 1 else 1
     filters = section.integer("filters", 1, low=1, high=MAX_CHANNELS)
     groups = section.integer("groups", 1, low=1, high=MAX_CHANNELS)
-    shape = place.shape(place.index - 1)
+    shape = place.input_shape
     output = rules.convolution_shape(
         shape,
         filters=filters,
@@ -88,7 +101,7 @@ def convolutional(section: Section, place: Place) -> specs.Convolutional:
         groups=groups,
     )
     return specs.Convolutional(
-        **vars(place.common(section, (place.index - 1,), output)),
+        **place.common(section, output),
         filters=filters,
         size=size,
         stride=stride,
@@ -105,7 +118,7 @@ def connected(section: Section, place: Place) -> specs.Connected:
     """[connected]: parser.c parse_connected."""
     outputs = section.integer("output", 1, low=1, high=MAX_CHANNELS)
     return specs.Connected(
-        **vars(place.common(section, (place.index - 1,), (outputs, 1, 1))),
+        **place.common(section, (outputs, 1, 1)),
         outputs=outputs,
         batch_normalize=section.flag("batch_normalize"),
         activation=_activation(section, place.parity.default_activation),
@@ -121,24 +134,24 @@ def maxpool(section: Section, place: Place) -> specs.Maxpool:
     plain = section.integer("stride", 1, low=1, high=MAX_LENGTH)
     size = section.integer("size", plain, low=1, high=MAX_LENGTH)
     padding = section.integer("padding", size - 1, low=0, high=MAX_LENGTH)
-    shape = place.shape(place.index - 1)
+    shape = place.input_shape
     output = rules.maxpool_shape(shape, size=size, stride=stride, padding=padding)
-    common = place.common(section, (place.index - 1,), output)
-    return specs.Maxpool(**vars(common), size=size, stride=stride, padding=padding)
+    common = place.common(section, output)
+    return specs.Maxpool(**common, size=size, stride=stride, padding=padding)
 
 
 def avgpool(section: Section, place: Place) -> specs.Avgpool:
     """[avgpool]: parser.c parse_avgpool."""
-    output = rules.avgpool_shape(place.shape(place.index - 1))
-    return specs.Avgpool(**vars(place.common(section, (place.index - 1,), output)))
+    output = rules.avgpool_shape(place.input_shape)
+    return specs.Avgpool(**place.common(section, output))
 
 
 def upsample(section: Section, place: Place) -> specs.Upsample:
     """[upsample]: parser.c parse_upsample."""
     stride = section.integer("stride", 2, low=1, high=MAX_LENGTH)
-    output = rules.upsample_shape(place.shape(place.index - 1), stride=stride)
+    output = rules.upsample_shape(place.input_shape, stride=stride)
     return specs.Upsample(
-        **vars(place.common(section, (place.index - 1,), output)),
+        **place.common(section, output),
         stride=stride,
         scale=section.number("scale", 1.0, low=-1e30, high=1e30),
     )
@@ -151,9 +164,7 @@ def route(section: Section, place: Place) -> specs.Route:
     groups = section.integer("groups", 1, low=1, high=MAX_CHANNELS)
     group_id = section.integer("group_id", 0, low=0, high=groups - 1)
     output = rules.route_shape([place.shape(i) for i in inputs], groups=groups)
-    return specs.Route(
-        **vars(place.common(section, inputs, output)), groups=groups, group_id=group_id
-    )
+    return specs.Route(**place.common(section, output, inputs), groups=groups, group_id=group_id)
 
 
 def shortcut(section: Section, place: Place) -> specs.Shortcut:
@@ -171,7 +182,7 @@ def shortcut(section: Section, place: Place) -> specs.Shortcut:
         alpha = section.number("alpha", 1.0, low=-1e30, high=1e30)
         beta = section.number("beta", 1.0, low=-1e30, high=1e30)
     return specs.Shortcut(
-        **vars(place.common(section, inputs, output)),
+        **place.common(section, output, inputs),
         activation=_activation(section, "linear"),
         alpha=alpha,
         beta=beta,
@@ -186,7 +197,7 @@ def scale_channels(section: Section, place: Place) -> specs.ScaleChannels:
         place.shape(inputs[0]), place.shape(inputs[1]), scale_wh=scale_wh
     )
     return specs.ScaleChannels(
-        **vars(place.common(section, inputs, output)),
+        **place.common(section, output, inputs),
         scale_wh=scale_wh,
         activation=_activation(section, "linear"),
     )
@@ -197,26 +208,26 @@ def sam(section: Section, place: Place) -> specs.Sam:
     inputs = (place.index - 1, _single(section, place))
     output = rules.sam_shape(place.shape(inputs[0]), place.shape(inputs[1]))
     return specs.Sam(
-        **vars(place.common(section, inputs, output)), activation=_activation(section, "linear")
+        **place.common(section, output, inputs), activation=_activation(section, "linear")
     )
 
 
 def dropout(section: Section, place: Place) -> specs.Dropout:
     """[dropout]: parser.c parse_dropout."""
-    output = place.shape(place.index - 1)
-    return specs.Dropout(**vars(place.common(section, (place.index - 1,), output)))
+    output = place.input_shape
+    return specs.Dropout(**place.common(section, output))
 
 
 def softmax(section: Section, place: Place) -> specs.Softmax:
     """[softmax]: parser.c parse_softmax."""
     _refuse(section, ("tree", "spatial"))
-    output = place.shape(place.index - 1)
+    output = place.input_shape
     values = output[0] * output[1] * output[2]
     groups = section.integer("groups", 1, low=1, high=values)
     if values % groups:
         raise section.error(f"groups={groups} must divide its {values} inputs", "groups")
     return specs.Softmax(
-        **vars(place.common(section, (place.index - 1,), output)),
+        **place.common(section, output),
         groups=groups,
         temperature=section.number("temperature", 1.0, low=1e-30, high=1e30),
     )
@@ -224,16 +235,16 @@ def softmax(section: Section, place: Place) -> specs.Softmax:
 
 def cost(section: Section, place: Place) -> specs.Cost:
     """[cost]: ignored."""
-    output = place.shape(place.index - 1)
-    return specs.Cost(**vars(place.common(section, (place.index - 1,), output)))
+    output = place.input_shape
+    return specs.Cost(**place.common(section, output))
 
 
 def reorg(section: Section, place: Place) -> specs.Reorg:
     """[reorg]: parser.c parse_reorg_old."""
     _refuse(section, ("reverse", "flatten", "extra"))
     stride = section.integer("stride", 1, low=1, high=MAX_LENGTH)
-    output = rules.reorg_shape(place.shape(place.index - 1), stride=stride)
-    return specs.Reorg(**vars(place.common(section, (place.index - 1,), output)), stride=stride)
+    output = rules.reorg_shape(place.input_shape, stride=stride)
+    return specs.Reorg(**place.common(section, output), stride=stride)
 
 
 def _stride(section: Section) -> tuple[int, int]:

@@ -21,6 +21,7 @@ from tinyyolo3.arrays import FloatArray
 from tinyyolo3.errors import InputError
 from tinyyolo3.layers.arguments import result_array
 from tinyyolo3.layers.convolution.reference import check_convolution
+from tinyyolo3.layers.convolution.sampling import columns_inside
 from tinyyolo3.layers.shapes import Stride
 from tinyyolo3.parallel import compiled, parallel_for
 
@@ -123,15 +124,13 @@ def _fill_phases(
 ) -> None:
     """Copy a plane (H, W) with its border of zeros into its phases (s·s, rows, columns)."""
     height, width = plane.shape
-    columns = phases.shape[2]
     phases[:] = 0
     for phase in range(phases.shape[0]):
         top, left = phase // stride_x - pad, phase % stride_x - pad
-        begin = min(columns, max(0, (-left + stride_x - 1) // stride_x))
-        end = max(begin, min(columns, (width - 1 - left) // stride_x + 1))
+        begin, end = columns_inside(left, stride_x, width, phases.shape[2])
         for row in range(phases.shape[1]):
             y = row * stride_y + top
-            if y < 0 or y >= height or begin == end:
+            if y < 0 or y >= height:
                 continue
             target = phases[phase, row, begin:end]
             source = plane[y, begin * stride_x + left :]

@@ -26,6 +26,7 @@ import numpy as np
 from tinyyolo3.arrays import FloatArray
 from tinyyolo3.layers.arguments import result_array
 from tinyyolo3.layers.convolution.reference import check_convolution
+from tinyyolo3.layers.convolution.sampling import columns_inside
 from tinyyolo3.layers.shapes import Shape, Stride
 from tinyyolo3.parallel import compiled, parallel_for
 
@@ -171,15 +172,12 @@ def _fill_patches(
 
     Row (c, u, v) holds, for every output pixel, the input pixel under tap (u, v) of channel c.
     """
-    height, width = x.shape[1], x.shape[2]
-    out_width = patches.shape[2]
+    _, height, width = x.shape
     for tap in range(start, stop):
         channel = tap // (size * size)
         top = (tap // size) % size * dilation - pad
         left = tap % size * dilation - pad
-        # Output columns whose input column lies inside the picture.
-        begin = min(out_width, max(0, (-left + stride_x - 1) // stride_x))
-        end = max(begin, min(out_width, (width - 1 - left) // stride_x + 1))
+        begin, end = columns_inside(left, stride_x, width, patches.shape[2])
         for row in range(patches.shape[1]):
             y = (first_row + row) * stride_y + top
             target = patches[tap, row]
