@@ -1,5 +1,8 @@
 """From file names to a detector: what each argument of `load` changes."""
 
+import os
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -7,7 +10,9 @@ import tinyyolo3
 from tinyyolo3.darknet.config import parse_config
 from tinyyolo3.darknet.weights import Header, write_weights
 from tinyyolo3.errors import InputError, WeightsError, WeightsWarning
+from tinyyolo3.loading import load_parameters
 from tinyyolo3.network.build import build_graph
+from tinyyolo3.network.fold import fold_parameters
 from tinyyolo3.network.parameters import network_slots
 from tinyyolo3.testing import tolerances
 
@@ -56,6 +61,15 @@ def test_parity_reaches_the_graph(tiny_model):
 def test_the_arrays_are_the_files(tiny_model, tiny_cfg, seeded_weights):
     detector = tinyyolo3.load(tiny_model.cfg, tiny_model.weights, fold=False)
     for layer, own in seeded_weights(tiny_cfg).items():
+        for name, array in own.items():
+            np.testing.assert_array_equal(detector.network.parameters[layer][name], array)
+
+
+def test_the_folded_arrays_are_those_of_the_file_folded(tiny_model, tiny_cfg, seeded_weights):
+    detector = tinyyolo3.load(tiny_model.cfg, tiny_model.weights)
+    graph = build_graph(parse_config(tiny_cfg))
+    for layer, own in fold_parameters(graph, seeded_weights(tiny_cfg)).items():
+        assert detector.network.parameters[layer].keys() == own.keys()
         for name, array in own.items():
             np.testing.assert_array_equal(detector.network.parameters[layer][name], array)
 
@@ -121,6 +135,51 @@ class TestPartialWeights:
     def test_a_cutoff_that_is_no_index(self, tiny_model, cutoff):
         with pytest.raises(InputError, match="cutoff must be a layer's index, zero or more, not"):
             tinyyolo3.load(tiny_model.cfg, tiny_model.weights, cutoff=cutoff)
+
+
+class TestMemory:
+    CFG = "[net]\nwidth=8\nheight=8\nchannels=192\n" + 6 * (
+        "[conv]\nbatch_normalize=1\nfilters=192\nsize=3\npad=1\nactivation=leaky\n"
+    )
+    LAYER_BYTES = 4 * (192 * 192 * 9 + 4 * 192)
+
+    def test_a_loaded_network_runs_without_its_file(self, tiny_model, pixels):
+        detector = tinyyolo3.load(tiny_model.cfg, tiny_model.weights)
+        before = detector.forward(pixels)
+        tiny_model.weights.unlink()
+        for ours, theirs in zip(detector.forward(pixels), before, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+    def test_loading_needs_two_layers_more_than_it_leaves(self, write_model):
+        model = write_model(self.CFG)
+        tinyyolo3.load(model.cfg, model.weights)  # imports and caches are not what is measured
+        tracemalloc.start()
+        detector = tinyyolo3.load(model.cfg, model.weights)
+        left, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert detector.network.parameters[5]["weights"].nbytes < self.LAYER_BYTES
+        assert left < 6.25 * self.LAYER_BYTES
+        assert peak - left < 2 * self.LAYER_BYTES
+
+    def test_parameters_are_not_in_memory_before_they_are_looked_up(self, write_model):
+        model = write_model(self.CFG)
+        graph = build_graph(parse_config(self.CFG))
+        tracemalloc.start()
+        parameters = load_parameters(graph, model.weights)
+        left, _ = tracemalloc.get_traced_memory()
+        folded = fold_parameters(graph, parameters)
+        for index in folded:
+            assert folded[index]["weights"].shape == (192, 192, 3, 3)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert left < 0.25 * self.LAYER_BYTES
+        assert peak < 2.25 * self.LAYER_BYTES
+
+    def test_a_file_rewritten_after_it_was_checked(self, tiny_model, tiny_cfg):
+        parameters = load_parameters(build_graph(parse_config(tiny_cfg)), tiny_model.weights)
+        os.utime(tiny_model.weights, ns=(0, 1_000_000_000))
+        with pytest.raises(WeightsError, match=r"layer 2 .*replaced or rewritten since"):
+            parameters[2]
 
 
 def test_a_classifier_has_forward_alone(write_model):

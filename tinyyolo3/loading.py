@@ -10,7 +10,7 @@ from tinyyolo3.backends.table import check_backend
 from tinyyolo3.darknet.config import read_config
 from tinyyolo3.darknet.files import PathLike
 from tinyyolo3.darknet.names import read_names
-from tinyyolo3.darknet.weights import read_weights
+from tinyyolo3.darknet.weights import open_weights
 from tinyyolo3.detector import Detector, check_size
 from tinyyolo3.engine.network import Network
 from tinyyolo3.errors import ConfigError, InputError, WeightsWarning
@@ -19,9 +19,10 @@ from tinyyolo3.network.fold import fold_graph, fold_parameters
 from tinyyolo3.network.graph import Graph
 from tinyyolo3.network.parameters import (
     Parameters,
+    StoredParameters,
     find_bad_values,
+    materialize,
     network_slots,
-    neutral_parameters,
 )
 from tinyyolo3.network.parity import find_parity
 from tinyyolo3.parallel import check_threads
@@ -81,6 +82,7 @@ def load(
     if fold:
         parameters = fold_parameters(graph, parameters)
         graph = fold_graph(graph)
+    parameters = materialize(parameters)
     return Detector(Network(graph, parameters, chosen, folded=fold, threads=threads), class_names)
 
 
@@ -109,15 +111,18 @@ def check_names(graph: Graph, names: PathLike | Sequence[str]) -> tuple[str, ...
 def load_parameters(
     graph: Graph, weights: PathLike, *, strict: bool = True, cutoff: int | None = None
 ) -> Parameters:
-    """Read the weights of `graph`, warning of numbers that cannot be right.
+    """Check the weights of `graph`, warning of numbers that cannot be right.
 
-    Layers that a partial file does not hold get neutral parameters: they put out zeros.
+    All of the file is read once, and no more than one layer kept at a time; looking a layer up in
+    the result reads it again. Layers that a partial file does not hold get neutral parameters:
+    they put out zeros.
 
     Raises:
         WeightsError: the file does not fit the network.
     """
-    _, found = read_weights(weights, network_slots(graph), strict=strict, cutoff=cutoff)
-    for index, name, problem in find_bad_values(found):
+    file = open_weights(weights, network_slots(graph), strict=strict, cutoff=cutoff)
+    parameters = StoredParameters(graph, file)
+    for index, name, problem in find_bad_values(parameters):
         layer = graph.layers[index]
         warnings.warn(
             f"{fspath(weights)!s}: layer {index} [{layer.kind}] "
@@ -125,5 +130,4 @@ def load_parameters(
             WeightsWarning,
             stacklevel=3,
         )
-    missing = (layer for layer in graph.layers if layer.index not in found)
-    return dict(found) | {layer.index: neutral_parameters(layer) for layer in missing}
+    return parameters

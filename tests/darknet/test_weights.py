@@ -2,6 +2,7 @@
 
 import os
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyyolo3.darknet.config import parse_config, read_config
-from tinyyolo3.darknet.weights import Header, Slot, read_weights, write_weights
+from tinyyolo3.darknet.weights import (
+    Header,
+    Slot,
+    WeightsFile,
+    open_weights,
+    read_weights,
+    write_weights,
+)
 from tinyyolo3.errors import OutputError, WeightsError, WeightsWarning
 from tinyyolo3.network.build import build_graph
 from tinyyolo3.network.parameters import network_slots
@@ -208,11 +216,125 @@ class TestLength:
         path.write_bytes(WIDE + floats(11))
         assert sorted(read_weights(path, SLOTS, cutoff=99)[1]) == [0, 2, 3]
 
+    def test_a_file_that_the_system_does_not_let_read(self, path, monkeypatch):
+        path.write_bytes(WIDE + floats(11))
+
+        def fail(*_):
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr("tinyyolo3.darknet.weights.open", fail, raising=False)
+        assert refusal(path) == f"{path}: cannot be read: Permission denied"
+
     def test_a_cfg_far_too_large_for_its_file_is_refused_before_allocating(self, path):
         path.write_bytes(WIDE + floats(11))
         huge = (Slot(0, "convolutional", "weights", (2**20, 2**20, 3, 3)),)
         with pytest.raises(WeightsError, match="the network needs 9,895,604,649,984 floats"):
             read_weights(path, huge)
+
+
+class TestLayerByLayer:
+    @pytest.fixture
+    def file(self, path) -> WeightsFile:
+        path.write_bytes(WIDE + floats(11))
+        return open_weights(path, SLOTS)
+
+    def later(self, path: Path, data: bytes) -> None:
+        """Write the file again, as if a while had passed."""
+        path.write_bytes(data)
+        os.utime(path, ns=(0, 1_000_000_000))
+
+    def test_layers_may_be_read_in_any_order_and_again(self, file):
+        assert file.header == Header(seen=7)
+        assert list(file.layers) == [0, 2, 3]
+        for _ in range(2):
+            assert file.read_layer(3)["biases"].tolist() == [8, 9, 10]
+            assert file.read_layer(0)["biases"].tolist() == [0, 1]
+            assert file.read_layer(2)["weights"].tolist() == [[4, 5], [6, 7]]
+
+    def test_every_reading_gives_arrays_of_its_own(self, file):
+        file.read_layer(3)["biases"][:] = -1
+        assert file.read_layer(3)["biases"].tolist() == [8, 9, 10]
+
+    @pytest.mark.parametrize("layout", ["<iiiI", "<iiiQ"], ids=["short", "wide"])
+    def test_offsets_are_counted_from_the_headers_end(self, path, layout):
+        path.write_bytes(struct.pack(layout, 1001, 0, 0, 7) + floats(11))
+        file = open_weights(path, SLOTS)
+        assert file.read_layer(3)["biases"].tolist() == [8, 9, 10]
+        assert file.read_layer(2)["weights"].tolist() == [[4, 6], [5, 7]]
+
+    def test_a_layer_that_the_file_does_not_hold_whole(self, path):
+        path.write_bytes(WIDE + floats(10))
+        with pytest.warns(WeightsWarning, match="too short"):
+            file = open_weights(path, SLOTS, strict=False)
+        assert list(file.layers) == [0, 2]
+        with pytest.raises(KeyError):
+            file.read_layer(3)
+
+    @pytest.mark.parametrize(
+        "data",
+        [WIDE + floats(11), WIDE + floats(12), WIDE + floats(9), b"", WIDE[:5]],
+        ids=["rewritten", "longer", "shorter", "emptied", "without a header"],
+    )
+    @pytest.mark.parametrize("layer", [0, 2])
+    def test_a_file_changed_since_is_refused(self, path, file, data, layer):
+        self.later(path, data)
+        section = {0: "convolutional", 2: "connected"}[layer]
+        with pytest.raises(WeightsError) as caught:
+            file.read_layer(layer)
+        assert str(caught.value) == (
+            f"{path}: layer {layer} [{section}] cannot be read: the file has been replaced or "
+            f"rewritten since it was checked (64 bytes then, {len(data)} now)"
+        )
+
+    def test_a_file_cut_short_while_it_is_read(self, path, file, monkeypatch):
+        read = np.fromfile
+
+        def cut_and_read(*arguments):
+            os.truncate(path, 30)
+            return read(*arguments)
+
+        monkeypatch.setattr(np, "fromfile", cut_and_read)
+        with pytest.raises(WeightsError, match=r"layer 2 .* \(64 bytes then, 30 now\)"):
+            file.read_layer(2)
+
+    def test_a_file_removed_since(self, path, file):
+        path.unlink()
+        with pytest.raises(WeightsError) as caught:
+            file.read_layer(2)
+        assert str(caught.value) == (
+            f"{path}: layer 2 [connected] cannot be read: No such file or directory"
+        )
+
+    def test_a_relative_path_is_meant_from_the_folder_of_then(self, path, monkeypatch, tmp_path):
+        path.write_bytes(WIDE + floats(11))
+        monkeypatch.chdir(tmp_path)
+        file = open_weights(path.name, SLOTS)
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        assert file.read_layer(0)["biases"].tolist() == [0, 1]
+        path.unlink()
+        with pytest.raises(WeightsError, match=r"^x\.weights: layer 0 "):
+            file.read_layer(0)
+
+    def test_a_folder_in_its_place_since(self, path, file):
+        path.unlink()
+        path.mkdir()
+        with pytest.raises(
+            WeightsError, match=r"layer 3 \[convolutional\] cannot be read: Is a dir"
+        ):
+            file.read_layer(3)
+
+    def test_no_more_than_one_layer_is_in_memory(self, path):
+        count = 2**16
+        slots = [Slot(layer, "convolutional", "weights", (count,)) for layer in range(8)]
+        path.write_bytes(WIDE + floats(8 * count))
+        tracemalloc.start()
+        file = open_weights(path, slots)
+        for layer in file.layers:
+            assert file.read_layer(layer)["weights"][0] == layer * count
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 1.5 * 4 * count
 
 
 @st.composite

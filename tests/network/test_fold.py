@@ -3,6 +3,8 @@
 The oracle is the formula itself in float64, for the linear map that one layer is at one pixel.
 """
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -82,6 +84,49 @@ def test_folding_rounds_once():
     for name, array in found.items():
         assert array.dtype == np.float32
         np.testing.assert_array_equal(array, wide[name].astype(np.float32))
+
+
+@pytest.mark.parametrize("parity", sorted(FLAVOURS))
+@pytest.mark.parametrize("kind", sorted(LAYERS))
+def test_folding_is_the_formula_bit_for_bit(kind, parity):
+    # More weights to a filter, and in all, than NumPy casts at a time (8192).
+    section = LAYERS[kind].replace("filters=6", "filters=24").replace("output=6", "output=8")
+    text = f"[net]\nwidth=41\nheight=43\nchannels=1200\n{section}\nbatch_normalize=1"
+    if kind == "connected":
+        text = text.replace("channels=1200", "channels=5")
+    graph = build_graph(parse_config(text), parity=FLAVOURS[parity])
+    own = cast_parameters(random_parameters(graph, 8), np.float32)[0]
+    found = fold_parameters(graph, {0: own})[0]
+    factor = own["scales"] / divisor(own["variance"].astype(np.float64), parity)
+    weights = own["weights"] * factor.reshape(-1, *[1] * (own["weights"].ndim - 1))
+    biases = own["biases"] - factor * own["mean"]
+    assert weights.dtype == biases.dtype == np.float64
+    assert found["weights"].tobytes() == weights.astype(np.float32).tobytes()
+    assert found["biases"].tobytes() == biases.astype(np.float32).tobytes()
+
+
+def test_folding_needs_no_more_memory_than_its_result():
+    graph = build_graph(
+        parse_config("[net]\nwidth=64\nheight=64\n[connected]\noutput=64\nbatch_normalize=1")
+    )
+    given = cast_parameters(random_parameters(graph, 9), np.float32)
+    tracemalloc.start()
+    found = fold_parameters(graph, given)[0]["weights"]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.dtype == np.float32
+    assert peak < 1.25 * found.nbytes
+
+
+def test_layers_are_folded_when_they_are_looked_up(tiny_cfg, seeded_weights):
+    graph = build_graph(parse_config(tiny_cfg))
+    parameters = seeded_weights(tiny_cfg)
+    folded = fold_parameters(graph, parameters)
+    assert list(folded) == list(parameters)
+    assert len(folded) == len(parameters)
+    assert folded[2]["weights"] is not folded[2]["weights"]
+    with pytest.raises(KeyError):
+        folded[1]
 
 
 def test_the_parameters_given_stay_as_they_are():

@@ -7,7 +7,8 @@ With ``d = sqrt(variance + epsilon)``, batch norm after a convolution is itself 
 (AlexeyAB's network.c fuse_conv_batchnorm.) It is computed in float64 and rounded once.
 """
 
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -31,12 +32,30 @@ def fold_graph(graph: Graph) -> Graph:
 def fold_parameters(graph: Graph, parameters: Parameters) -> Parameters:
     """Return the parameters with every batch norm of `graph` folded into weights and biases.
 
-    Those given stay as they are; the arrays of layers without batch norm are shared.
+    A layer is folded whenever it is looked up. Those given stay as they are, and a layer without
+    batch norm is the one given.
     """
-    return {
-        index: _fold_layer(own, graph.parity) if _has_batchnorm(graph.layers[index]) else own
-        for index, own in parameters.items()
-    }
+    return _FoldedParameters(graph, parameters)
+
+
+@dataclass(frozen=True, eq=False)
+class _FoldedParameters(Mapping[int, LayerParameters]):
+    """What `fold_parameters` returns: `plain` with each layer folded on its way out."""
+
+    graph: Graph
+    plain: Parameters
+
+    def __getitem__(self, index: int) -> LayerParameters:
+        own = self.plain[index]
+        if _has_batchnorm(self.graph.layers[index]):
+            return _fold_layer(own, self.graph.parity)
+        return own
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.plain)
+
+    def __len__(self) -> int:
+        return len(self.plain)
 
 
 def _has_batchnorm(layer: Layer) -> TypeGuard[Convolutional | Connected]:
@@ -50,10 +69,9 @@ def _fold_layer(parameters: LayerParameters, parity: Parity) -> LayerParameters:
         factor = parameters["scales"] / _divisor(parameters["variance"], parity)
         shift = biases - factor * parameters["mean"]
         shaped = factor.reshape(-1, *[1] * (weights.ndim - 1))
-        return {
-            "biases": shift.astype(biases.dtype),
-            "weights": (weights * shaped).astype(weights.dtype),
-        }
+        # With its own output NumPy casts piece by piece: no float64 copy of the weights is made.
+        scaled = np.multiply(weights, shaped, out=np.empty_like(weights), dtype=np.float64)
+        return {"biases": shift.astype(biases.dtype), "weights": scaled}
 
 
 def _divisor(variance: NDArray[np.floating[Any]], parity: Parity) -> NDArray[np.float64]:
