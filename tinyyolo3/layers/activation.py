@@ -101,6 +101,13 @@ _FORMULAS: dict[str, Callable[[FloatArray], FloatArray]] = {
 
 #: The kinds a cfg may ask for by ``activation=``.
 ACTIVATIONS: tuple[str, ...] = tuple(_FORMULAS)
+_LEAKY, _RELU, _RELU6, _LOGISTIC, _MISH, _SWISH, _HARD_MISH, _TANH, _ELU, _SELU = (
+    ACTIVATIONS.index(kind)
+    for kind in (
+        *("leaky", "relu", "relu6", "logistic", "mish", "swish", "hard_mish", "tanh"),
+        *("elu", "selu"),
+    )
+)
 
 
 def activation_forward_reference(
@@ -280,6 +287,36 @@ _CORES: dict[str, Callable[[int, int, FloatArray, FloatArray], None]] = {
     "elu": _elu_core,
     "selu": _selu_core,
 }
+
+
+@compiled
+def activate_in_place(kind: int, values: FloatArray) -> None:
+    """Apply the activation ``ACTIVATIONS[kind]`` to a float32 array of one dimension.
+
+    For compiled code, which has no use for names.
+    """
+    count = values.size
+    if kind == _LEAKY:
+        _leaky_core(0, count, values, values)
+    elif kind == _RELU:
+        _relu_core(0, count, values, values)
+    elif kind == _RELU6:
+        _relu6_core(0, count, values, values)
+    elif kind == _LOGISTIC:
+        _logistic_core(0, count, values, values)
+    elif kind == _MISH:
+        _mish_core(0, count, values, values)
+    elif kind == _SWISH:
+        _swish_core(0, count, values, values)
+    elif kind == _HARD_MISH:
+        _hard_mish_core(0, count, values, values)
+    elif kind == _TANH:
+        _tanh_core(0, count, values, values)
+    elif kind == _ELU:
+        _elu_core(0, count, values, values)
+    elif kind == _SELU:
+        _selu_core(0, count, values, values)
+
 
 #: Kinds whose loop is written in single precision only, around `_exp_float32`.
 _SINGLE_PRECISION_KINDS = frozenset({"logistic", "swish", "mish"})

@@ -1,0 +1,212 @@
+"""Which algorithm computes each layer, by an estimate of the time that it takes.
+
+The estimate counts what each algorithm does (multiply-adds, transforms, copies, bytes of weights) and
+weighs them with rates measured on two processors (Zen 4, Zen 5). It only has to rank the candidates;
+`tinyyolo3 profile` shows what each step really takes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tinyyolo3.engine.cpu import packing
+from tinyyolo3.engine.cpu.first_layer import SIZE as FIRST_LAYER_SIZE
+from tinyyolo3.engine.cpu.microkernel import ROWS
+from tinyyolo3.engine.cpu.toom_cook import FILTERINGS, Filtering
+from tinyyolo3.engine.cpu.vectors import BLOCK, LANES
+from tinyyolo3.engine.plan import INPUT, Choice
+from tinyyolo3.network import specs
+
+#: What the matrix kernel multiplies with: max(v, slope * v).
+SLOPES = {"linear": 1.0, "leaky": 0.1, "relu": 0.0}
+
+#: Multiply-adds of one lane per second of one core; seconds to transform one vector of a Winograd
+#: tile, to copy one block of channels; bytes per second from main memory, for all cores.
+MULTIPLY_RATE = 50e9
+TRANSFORM_S = 2.0e-9
+COPY_S = 0.6e-9
+MEMORY_RATE = 20e9
+#: A Winograd job's tiles are chosen to stay in this part of the second-level cache.
+TILE_CACHE_BYTES = 700 << 10
+#: From so many channels on, or with so few tiles, weights weigh more than inputs.
+SPLIT_CHANNELS, SPLIT_TILES = 256, 64
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to compute a convolution.
+
+    Attributes:
+        algorithm: its name.
+        seconds: estimated time on one core, waiting for memory included.
+        weight_bytes: of its packed weights.
+        workspace_bytes: memory that its jobs share.
+    """
+
+    algorithm: str
+    seconds: float
+    weight_bytes: int
+    workspace_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a Winograd convolution cuts its map.
+
+    Attributes:
+        filtering: the algorithm along each axis.
+        columns: tiles side by side.
+        tiles: tiles in all.
+        fused: whether a job takes a block of tiles through all stages.
+        per_job: tiles of such a job; all of them if not fused.
+    """
+
+    filtering: Filtering
+    columns: int
+    tiles: int
+    fused: bool
+    per_job: int
+
+    @property
+    def padded(self) -> int:
+        """Tiles of a job rounded up to the matrix kernel's, and odd: no stride of a power of 2."""
+        rows = -(-self.per_job // ROWS) * ROWS
+        return rows + 1 - rows % 2
+
+
+def tile_map(filtering: Filtering, channels: int, height: int, width: int) -> Tiling:
+    """Return the tiling for an output of `height` × `width`."""
+    columns = -(-width // filtering.m)
+    tiles = columns * -(-height // filtering.m)
+    if channels >= SPLIT_CHANNELS or tiles <= SPLIT_TILES:
+        return Tiling(filtering, columns, tiles, False, tiles)
+    vectors = filtering.products**2 * (packing.blocks(channels) + packing.PANEL)
+    fitting = TILE_CACHE_BYTES // (vectors * BLOCK)
+    rows = max(1, min(4, fitting // ROWS)) * ROWS
+    return Tiling(filtering, columns, tiles, True, rows)
+
+
+def merged_parts(layer: specs.Convolutional) -> int:
+    """Return into how many steps a grouped convolution falls.
+
+    Groups are merged until each step's channels and filters fill whole blocks.
+    """
+    channels = layer.input_shapes[0][0] // layer.groups
+    filters = layer.filters // layer.groups
+    for merged in range(1, layer.groups + 1):
+        whole = (merged * channels) % LANES == 0 and (merged * filters) % LANES == 0
+        if layer.groups % merged == 0 and whole:
+            return layer.groups // merged
+    return 1
+
+
+def candidates(layer: specs.Convolutional) -> Iterator[Candidate]:
+    """Yield the ways to compute a convolution that is neither depthwise nor the first layer."""
+    parts = merged_parts(layer)
+    channels, filters = layer.input_shapes[0][0] // parts, layer.filters // parts
+    _, height, width = layer.output_shape
+    pixels = -(-height * width // ROWS) * ROWS
+    depth, wide = packing.blocks(channels) * LANES, packing.panels(filters) * packing.WIDTH
+    taps = layer.size**2
+    plain_bytes = 4 * depth * wide * taps
+    multiply = pixels * depth * wide * taps / MULTIPLY_RATE
+    if taps == 1 and layer.stride == (1, 1) and layer.padding == 0:
+        yield Candidate("multiply", multiply + plain_bytes / MEMORY_RATE, plain_bytes)
+        return
+    copies = pixels * packing.blocks(channels) * taps
+    seconds = multiply + copies * COPY_S + plain_bytes / MEMORY_RATE
+    if filters > height * width:
+        yield Candidate("im2col shared", seconds, plain_bytes, copies * BLOCK)
+    else:
+        yield Candidate("im2col", seconds, plain_bytes)
+    if layer.size != 3 or layer.dilation != 1 or layer.stride[0] != layer.stride[1]:
+        return
+    for filtering in FILTERINGS.values():
+        if filtering.stride == layer.stride[0]:
+            yield _winograd(layer, filtering, channels, filters)
+
+
+def _winograd(
+    layer: specs.Convolutional, filtering: Filtering, channels: int, filters: int
+) -> Candidate:
+    _, height, width = layer.output_shape
+    tiling = tile_map(filtering, channels, height, width)
+    squares = filtering.products**2
+    jobs = -(-tiling.tiles // tiling.per_job)
+    rows = -(-tiling.tiles // ROWS) * ROWS
+    depth, wide = packing.blocks(channels) * LANES, packing.panels(filters) * packing.WIDTH
+    transforms = rows * squares * (depth + wide) / LANES * TRANSFORM_S
+    size = 4 * len(filtering.distinct_weights) ** 2 * depth * wide
+    seconds = rows * squares * depth * wide / MULTIPLY_RATE + transforms + size / MEMORY_RATE
+    # A job streams all weights through its cache; from main memory only the first time.
+    seconds += (jobs - 1) * size / (10 * MEMORY_RATE) if tiling.fused else 0.0
+    shared = 0 if tiling.fused else squares * tiling.padded * packing.blocks(channels) * BLOCK
+    kind = "fused" if tiling.fused else "shared"
+    return Candidate(f"winograd {filtering.name} {kind}", seconds, size, shared)
+
+
+def is_depthwise(layer: specs.Convolutional) -> bool:
+    """Return whether each channel has one filter of its own, and each output sees a pixel."""
+    if not layer.groups == layer.filters == layer.input_shapes[0][0] > 1:
+        return False
+    sees = layer.padding < layer.size and layer.dilation == 1
+    return sees
+
+
+def is_first_layer(layer: specs.Convolutional) -> bool:
+    """Return whether `first_layer` can read the network's plain input."""
+    return (
+        layer.inputs == (INPUT,)
+        and layer.input_shapes[0][0] <= LANES // 2
+        and layer.size == FIRST_LAYER_SIZE
+        and layer.groups == layer.dilation == 1
+        and layer.stride in ((1, 1), (2, 2))
+        and layer.output_shape[2] >= ROWS
+    )
+
+
+def picture_layout(layer: specs.Convolutional) -> tuple[int, int]:
+    """Return bytes of a row and of a plane of the first layer's bordered picture."""
+    _, height, width = layer.input_shapes[0]
+    row = -(-4 * (width + 2 * layer.padding) // 64) * 64
+    return row, row * (height + 2 * layer.padding)
+
+
+def choose_algorithm(layer: specs.Layer) -> Choice:
+    """Name the algorithm of a layer."""
+    match layer:
+        case specs.Convolutional():
+            return _choose_convolution(layer)
+        case specs.Maxpool() if layer.padding < layer.size:
+            return Choice("maxpool")
+        case specs.Avgpool():
+            return Choice("avgpool")
+        case specs.Upsample() if layer.scale == 1:
+            return Choice("upsample")
+        case specs.Shortcut() if _is_plain_sum(layer):
+            return Choice("add", activation=layer.activation != "linear")
+        case specs.ScaleChannels() if not layer.scale_wh:
+            return Choice("scale channels", activation=layer.activation != "linear")
+        case specs.Sam():
+            return Choice("multiply maps", activation=layer.activation != "linear")
+        case _:
+            return Choice("eager")
+
+
+def _choose_convolution(layer: specs.Convolutional) -> Choice:
+    separate = layer.activation not in SLOPES
+    if is_depthwise(layer):
+        return Choice("depthwise", activation=separate)
+    if is_first_layer(layer):
+        _, plane = picture_layout(layer)
+        size = layer.input_shapes[0][0] * plane
+        return Choice("first layer", size, plain_input=True, activation=separate)
+    best = min(candidates(layer), key=lambda candidate: candidate.seconds)
+    parts = merged_parts(layer)
+    return Choice(
+        best.algorithm, best.workspace_bytes, parts, activation=separate, residual=not separate
+    )
+
+
+def _is_plain_sum(layer: specs.Shortcut) -> bool:
+    shapes = set(layer.input_shapes)
+    return len(shapes) == 1 and len(layer.inputs) == 2 and layer.alpha == layer.beta == 1

@@ -1,0 +1,159 @@
+"""Convolutions as matrix products: 1 × 1 directly, any other window after im2col.
+
+A 1 × 1 convolution *is* a matrix product over pixels, and a blocked map already lies as the matrix
+kernel reads it: nothing is moved. For a larger window each output pixel's inputs are first copied
+side by side (im2col), for some dozens of pixels at a time so that they stay in the second-level
+cache (`im2col_multiply_job`), or, where the weights are what fills the cache, for all of them
+(`im2col_job`, then `multiply_job`), so that each weight is read once.
+
+Groups are merged by the packing until they fill whole blocks, with zeros between them.
+Reference: `tinyyolo3.layers.convolution.reference.conv_forward_reference`.
+"""
+
+import numpy as np
+from numba import carray
+
+from tinyyolo3.engine.cpu.microkernel import (
+    PANEL,
+    ROWS,
+    multiply_half_panel,
+    multiply_panel,
+)
+from tinyyolo3.engine.cpu.program import operation
+from tinyyolo3.engine.cpu.vectors import BLOCK, copy_block, zero_block
+from tinyyolo3.parallel import compiled
+
+#: The product's fields: B, C, epilogue.
+_PRODUCT = (
+    "steps", "panels", "half", "weights", "panel_bytes", "target", "target_stride", "bias",
+    "residual", "residual_stride", "slope",
+)  # fmt: skip
+
+
+@compiled
+def multiply_rows(step, a, runs, run_stride, first, rows, panel, scratch):
+    """Multiply some pixels with one panel, tile by tile.
+
+    Args:
+        step: the record, with the product's fields.
+        a: the address of the first pixel's first run,
+        runs: how many runs there are,
+        run_stride: and their distance in bytes.
+        first: the first pixel's index in C,
+        rows: and how many pixels.
+        panel: which panel of B.
+        scratch: memory for one tile.
+    """
+    b = step.weights + panel * step.panel_bytes
+    block = panel * PANEL
+    c = step.target + block * step.target_stride + first * BLOCK
+    bias = step.bias + block * BLOCK
+    residual = 0
+    if step.residual != 0:
+        residual = step.residual + block * step.residual_stride + first * BLOCK
+    half = step.half == 1 and panel == step.panels - 1
+    slope = np.float32(step.slope)
+    # A map of fewer pixels than a tile has is computed in scratch memory, whatever lies behind
+    # its pixels being computed too, and copied.
+    direct = rows >= ROWS
+    c_tile = c if direct else scratch
+    c_stride = step.target_stride if direct else ROWS * BLOCK
+    i = 0
+    while i < rows:
+        if direct:
+            # The last tile overlaps the one before it rather than the end.
+            i = min(i, rows - ROWS)
+        offset = i * BLOCK
+        r = residual + offset if residual != 0 else 0
+        if half:
+            multiply_half_panel(
+                a + offset, 1, 0, runs, run_stride, step.steps, b, c_tile + offset, c_stride, bias,
+                r, step.residual_stride, slope,
+            )  # fmt: skip
+        else:
+            multiply_panel(
+                a + offset, 1, 0, runs, run_stride, step.steps, b, c_tile + offset, c_stride, bias,
+                r, step.residual_stride, slope,
+            )  # fmt: skip
+        i += ROWS
+    if not direct:
+        for n in range(1 if half else PANEL):
+            for i in range(rows):
+                copy_block(
+                    scratch + (n * ROWS + i) * BLOCK, c + n * step.target_stride + i * BLOCK
+                )
+
+
+@operation("source", "run_stride", "runs", "pixels", "chunk", "panels_per_job", *_PRODUCT)
+def multiply_job(steps, index, scratch):
+    """One chunk of pixels times some panels: a 1 × 1 convolution, or what im2col has spread out."""
+    step = carray(steps, 1)[0]
+    chunks = (step.pixels + step.chunk - 1) // step.chunk
+    first = (index % chunks) * step.chunk
+    rows = min(step.chunk, step.pixels - first)
+    panel = (index // chunks) * step.panels_per_job
+    for p in range(panel, min(step.panels, panel + step.panels_per_job)):
+        a = step.source + first * BLOCK
+        multiply_rows(step, a, step.runs, step.run_stride, first, rows, p, scratch)
+
+
+#: Where a window's pixels lie in the map.
+_WINDOW = (
+    "source", "source_stride", "blocks", "height", "width", "out_width", "size", "stride_y",
+    "stride_x", "dilation", "padding", "pixels", "chunk",
+)  # fmt: skip
+
+
+@compiled
+def gather_window(step, block, tap_y, tap_x, first, rows, target):
+    """Copy one position of the window for some output pixels: one block each, zero outside."""
+    y = first // step.out_width
+    x = first - y * step.out_width
+    plane = step.source + block * step.source_stride
+    shift_y = tap_y * step.dilation - step.padding
+    shift_x = tap_x * step.dilation - step.padding
+    for _ in range(rows):
+        in_y = y * step.stride_y + shift_y
+        in_x = x * step.stride_x + shift_x
+        if 0 <= in_y < step.height and 0 <= in_x < step.width:
+            copy_block(plane + (in_y * step.width + in_x) * BLOCK, target)
+        else:
+            zero_block(target)
+        target += BLOCK
+        x += 1
+        if x == step.out_width:
+            x = 0
+            y += 1
+
+
+@operation(*_WINDOW, "target")
+def im2col_job(steps, index, scratch):
+    """One position of the window in one block, for all pixels."""
+    step = carray(steps, 1)[0]
+    block = index // (step.size * step.size)
+    tap = index - block * step.size * step.size
+    tap_y = tap // step.size
+    target = step.target + index * step.pixels * BLOCK
+    gather_window(step, block, tap_y, tap - tap_y * step.size, 0, step.pixels, target)
+
+
+@operation(*_WINDOW, "panels_per_job", *_PRODUCT)
+def im2col_multiply_job(steps, index, scratch):
+    """One chunk of output pixels: im2col into scratch memory, then all its panels."""
+    step = carray(steps, 1)[0]
+    chunks = (step.pixels + step.chunk - 1) // step.chunk
+    first = (index % chunks) * step.chunk
+    rows = min(step.chunk, step.pixels - first)
+    panel = (index // chunks) * step.panels_per_job
+    # Behind the tile that `multiply_rows` may need; a full tile reads at least ROWS pixels.
+    columns = scratch + ROWS * PANEL * BLOCK
+    stride = max(rows, ROWS) * BLOCK
+    run = columns
+    for block in range(step.blocks):
+        for tap_y in range(step.size):
+            for tap_x in range(step.size):
+                gather_window(step, block, tap_y, tap_x, first, rows, run)
+                run += stride
+    runs = step.blocks * step.size * step.size
+    for p in range(panel, min(step.panels, panel + step.panels_per_job)):
+        multiply_rows(step, columns, runs, stride, first, rows, p, scratch)

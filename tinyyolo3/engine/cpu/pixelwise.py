@@ -1,0 +1,96 @@
+"""What treats every pixel of a blocked map alike: sums, products, enlargement, activations.
+
+References: `tinyyolo3.layers.shortcut`, `scale_channels`, `sam`, `upsample`, `activation`.
+"""
+
+from numba import carray
+
+from tinyyolo3.engine.cpu.program import operation
+from tinyyolo3.engine.cpu.vectors import (
+    BLOCK,
+    LANES,
+    add_block,
+    as_floats,
+    copy_block,
+    multiply_block,
+)
+from tinyyolo3.layers.activation import activate_in_place
+from tinyyolo3.parallel import compiled
+
+_PAIR = (
+    "source", "source_stride", "other", "other_stride", "pixels", "parts", "target",
+    "target_stride",
+)  # fmt: skip
+
+
+@compiled
+def _part(step, index):
+    """Return the block of a job, and its first pixel and their number."""
+    block = index // step.parts
+    part = index - block * step.parts
+    start = part * step.pixels // step.parts
+    return block, start, (part + 1) * step.pixels // step.parts - start
+
+
+@operation(*_PAIR)
+def add_job(steps, index, _scratch):
+    """The sum of two maps: some pixels of one block."""
+    step = carray(steps, 1)[0]
+    block, start, count = _part(step, index)
+    x = step.source + block * step.source_stride + start * BLOCK
+    y = step.other + block * step.other_stride + start * BLOCK
+    target = step.target + block * step.target_stride + start * BLOCK
+    for pixel in range(count):
+        add_block(x + pixel * BLOCK, y + pixel * BLOCK, target + pixel * BLOCK)
+
+
+@operation(*_PAIR)
+def multiply_maps_job(steps, index, _scratch):
+    """The product of two maps: some pixels of one block."""
+    step = carray(steps, 1)[0]
+    block, start, count = _part(step, index)
+    x = step.source + block * step.source_stride + start * BLOCK
+    y = step.other + block * step.other_stride + start * BLOCK
+    target = step.target + block * step.target_stride + start * BLOCK
+    for pixel in range(count):
+        multiply_block(x + pixel * BLOCK, y + pixel * BLOCK, target + pixel * BLOCK)
+
+
+@operation(*_PAIR)
+def scale_channels_job(steps, index, _scratch):
+    """A map times one number per channel: `other` has one pixel."""
+    step = carray(steps, 1)[0]
+    block, start, count = _part(step, index)
+    x = step.source + block * step.source_stride + start * BLOCK
+    factor = step.other + block * step.other_stride
+    target = step.target + block * step.target_stride + start * BLOCK
+    for pixel in range(count):
+        multiply_block(x + pixel * BLOCK, factor, target + pixel * BLOCK)
+
+
+@operation("source", "source_stride", "height", "width", "factor", "bands", "target", "target_stride")
+def upsample_job(steps, index, _scratch):
+    """Nearest neighbours: a band of input rows of one block."""
+    step = carray(steps, 1)[0]
+    block = index // step.bands
+    band = index - block * step.bands
+    plane = step.source + block * step.source_stride
+    target = step.target + block * step.target_stride
+    out_row = step.width * step.factor * BLOCK
+    for y in range(band * step.height // step.bands, (band + 1) * step.height // step.bands):
+        for x in range(step.width):
+            pixel = plane + (y * step.width + x) * BLOCK
+            corner = target + y * step.factor * out_row + x * step.factor * BLOCK
+            for dy in range(step.factor):
+                for dx in range(step.factor):
+                    copy_block(pixel, corner + dy * out_row + dx * BLOCK)
+
+
+@operation("kind", "target", "target_stride", "pixels", "parts")
+def activation_job(steps, index, _scratch):
+    """An activation in place: some pixels of one block."""
+    step = carray(steps, 1)[0]
+    block, start, count = _part(step, index)
+    address = step.target + block * step.target_stride + start * BLOCK
+    values = carray(as_floats(address), count * LANES)
+    activate_in_place(step.kind, values)

@@ -1,0 +1,71 @@
+"""Pooling on blocked maps: the maximum of each window, and the mean of each channel.
+
+The maximum over a window is taken along its rows first and then along the columns of what is left:
+2k − 1 comparisons per pixel in place of k² − 1, which matters for the 13 × 13 windows of YOLOv3-SPP.
+References: `tinyyolo3.layers.maxpool`, `tinyyolo3.layers.avgpool`.
+"""
+
+from numba import carray
+
+from tinyyolo3.engine.cpu.program import operation
+from tinyyolo3.engine.cpu.vectors import (
+    BLOCK,
+    LANES,
+    add_block,
+    as_floats,
+    copy_block,
+    maximum_block,
+    zero_block,
+)
+
+
+@operation(
+    "source", "source_stride", "height", "width", "out_height", "out_width", "size", "stride_y",
+    "stride_x", "offset", "bands", "target", "target_stride",
+)  # fmt: skip
+def maxpool_job(steps, index, scratch):
+    """A band of output rows of one block; `offset` is the padding above and to the left."""
+    step = carray(steps, 1)[0]
+    block = index // step.bands
+    band = index - block * step.bands
+    start = band * step.out_height // step.bands
+    stop = (band + 1) * step.out_height // step.bands
+    plane = step.source + block * step.source_stride
+    target = step.target + block * step.target_stride
+    row_bytes = step.out_width * BLOCK
+    top = max(0, start * step.stride_y - step.offset)
+    bottom = min(step.height, (stop - 1) * step.stride_y - step.offset + step.size)
+    for y in range(top, bottom):
+        line = plane + y * step.width * BLOCK
+        for x in range(step.out_width):
+            first = x * step.stride_x - step.offset
+            end = min(step.width, first + step.size)
+            first = max(0, first)
+            at = scratch + (y - top) * row_bytes + x * BLOCK
+            copy_block(line + first * BLOCK, at)
+            for tap in range(first + 1, end):
+                maximum_block(line + tap * BLOCK, at, at)
+    for y in range(start, stop):
+        first = y * step.stride_y - step.offset
+        end = min(step.height, first + step.size) - top
+        first = max(0, first) - top
+        for x in range(step.out_width):
+            at = target + y * row_bytes + x * BLOCK
+            column = scratch + x * BLOCK
+            copy_block(column + first * row_bytes, at)
+            for tap in range(first + 1, end):
+                maximum_block(column + tap * row_bytes, at, at)
+
+
+@operation("source", "source_stride", "pixels", "target", "target_stride")
+def avgpool_job(steps, index, _scratch):
+    """The mean over all pixels of one block."""
+    step = carray(steps, 1)[0]
+    source = step.source + index * step.source_stride
+    target = step.target + index * step.target_stride
+    zero_block(target)
+    for pixel in range(step.pixels):
+        add_block(target, source + pixel * BLOCK, target)
+    mean = carray(as_floats(target), LANES)
+    for lane in range(LANES):
+        mean[lane] /= step.pixels

@@ -1,0 +1,165 @@
+"""The program: a flat list of steps, and the loop in which all threads run it together.
+
+A step is one operation (a compiled function), a record of its numbers and addresses, and a count of
+*jobs*: pieces that can be computed in any order and by any thread. All threads walk through the
+same list. In each step a thread claims jobs, first from its own share (which lies where it worked
+in the step before, so the data is still in its cache), then from the others'. When none is left it
+waits until all are *done*, and goes on.
+
+What is counted is finished jobs, not arrived threads. A thread that starts late, or never, or is
+stopped by the system between two jobs, keeps nobody waiting; with a barrier of threads a busy
+neighbour on one core would stall all of them at every step. A step costs less than a microsecond
+beyond its jobs, where starting a parallel loop anew costs tens.
+
+Operations are compiled one by one to plain function pointers ``job(step, index, scratch)``, so a
+network compiles only what it uses, and the loop here knows none of them.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numpy.typing import NDArray
+
+from tinyyolo3.cache import cache_folder, numba_cache
+from tinyyolo3.engine.cpu.vectors import INT64, inline, integer
+from tinyyolo3.parallel import compiled
+
+#: Columns of the table of steps: the operation's address, its record's, and the number of jobs.
+OPERATION, RECORD, JOBS = range(3)
+#: 64-bit words in a cache line: counters of different threads stand on lines of their own.
+LINE = 8
+
+
+class CodePointer:
+    """A function that is compiled to a plain pointer when it is first needed.
+
+    Attributes:
+        name: for people.
+    """
+
+    def __init__(self, function: Callable[..., None], signature: Any) -> None:
+        self.name = function.__name__.strip("_")
+        self._function, self._signature = function, signature
+
+    @cached_property
+    def address(self) -> int:
+        """The function's address, in C's calling convention."""
+        folder = cache_folder()
+        if folder is None:
+            code = numba.cfunc(self._signature, error_model="numpy")(self._function)
+        else:
+            with numba_cache(folder):
+                options = {"cache": True, "error_model": "numpy"}
+                code = numba.cfunc(self._signature, **options)(self._function)
+        self._code = code  # the machine code lives as long as this
+        return int(code.address)
+
+
+class Operation(CodePointer):
+    """A step's code, ``void job(record *step, int64 index, int64 scratch)``.
+
+    Attributes:
+        dtype: of the record that one step of this operation needs.
+    """
+
+    def __init__(self, function: Callable[..., None], fields: Sequence[str]) -> None:
+        self.dtype = np.dtype([(f, np.float64 if f == "slope" else np.int64) for f in fields])
+        record = types.CPointer(numba.from_dtype(self.dtype))
+        super().__init__(function, types.void(record, types.int64, types.int64))
+
+
+def operation(*fields: str) -> Callable[[Callable[..., None]], Operation]:
+    """Make an `Operation` of ``job(steps, index, scratch)``, whose record has these fields.
+
+    All are int64 but ``slope``. The job begins with ``step = carray(steps, 1)[0]``.
+    """
+    return lambda function: Operation(function, fields)
+
+
+def code_pointer(integers: int, floats: int = 0) -> Callable[[Callable[..., None]], CodePointer]:
+    """Make a `CodePointer` of a function of 64-bit integers and, after them, 32-bit floats."""
+    kinds = [types.int64] * integers + [types.float32] * floats
+    return lambda function: CodePointer(function, types.void(*kinds))
+
+
+def _call(builder: ir.IRBuilder, arguments: Sequence[Any]) -> None:
+    address, *rest = arguments
+    kind = ir.FunctionType(ir.VoidType(), [argument.type for argument in rest])
+    builder.call(builder.inttoptr(address, kind.as_pointer()), rest)
+
+
+def _fetch_add(builder: ir.IRBuilder, arguments: Sequence[Any]) -> Any:
+    pointer = builder.inttoptr(arguments[0], INT64.as_pointer())
+    return builder.atomic_rmw("add", pointer, integer(1), "acq_rel")
+
+
+def _load_acquire(builder: ir.IRBuilder, arguments: Sequence[Any]) -> Any:
+    pointer = builder.inttoptr(arguments[0], INT64.as_pointer())
+    return builder.load_atomic(pointer, "acquire", 8, typ=INT64)
+
+
+#: ``call_job(operation, record, index, scratch)``.
+call_job = inline(_call, 4)
+#: ``call_input_transform(transform, source, row_bytes, target, product_bytes)``.
+call_input_transform = inline(_call, 5)
+#: ``call_output_transform(transform, source, product_bytes, target, row_bytes, bias, residual,
+#: residual_row_bytes, slope)``.
+call_output_transform = inline(_call, 8, floats=1)
+#: Add one to a counter and return what it was.
+fetch_add = inline(_fetch_add, 1, types.int64)
+#: Read a counter, and see all that was written before it was raised.
+load_acquire = inline(_load_acquire, 1, types.int64)
+
+#: Let another thread have this core.
+yield_core = types.ExternalFunction(
+    "SwitchToThread" if sys.platform == "win32" else "sched_yield", types.int32()
+)
+#: Looks at a counter before a waiting thread offers its core: about 20 µs.
+PATIENCE = 2000
+
+
+@compiled
+def run_steps(
+    worker: int,
+    workers: int,
+    table: NDArray[np.int64],
+    counters: int,
+    scratches: NDArray[np.int64],
+) -> None:
+    """Run a program as one of several workers.
+
+    Args:
+        worker: which one this is.
+        workers: how many there may be.
+        table: (steps, 3) operation, record and jobs of each step.
+        counters: the address of ``steps * (workers + 1)`` lines of zeros: per step the number of
+            finished jobs, then each share's next job.
+        scratches: the addresses of the workers' own memory.
+    """
+    line = 8 * LINE
+    scratch = scratches[worker]
+    for step in range(table.shape[0]):
+        jobs = table[step, JOBS]
+        done = counters + step * (workers + 1) * line
+        for turn in range(workers):
+            share = (worker + turn) % workers
+            first = share * jobs // workers
+            count = (share + 1) * jobs // workers - first
+            claims = done + (share + 1) * line
+            index = fetch_add(claims)
+            while index < count:
+                call_job(table[step, OPERATION], table[step, RECORD], first + index, scratch)
+                fetch_add(done)
+                index = fetch_add(claims)
+        looks = 0
+        while load_acquire(done) < jobs:
+            looks += 1
+            if looks > PATIENCE:
+                yield_core()
+

@@ -1,0 +1,385 @@
+"""The plan: which steps a network takes, and where in memory each map lies.
+
+Planning is done once per input size, in plain data. It decides that
+
+- layers which only pass their input on (dropout, a route of one layer) take no step and no memory;
+- a shortcut is added where the convolution before it writes its result;
+- a route of several layers costs nothing: those layers write into its map from the start, each at
+  its channels' offset, where these fill whole blocks, and are copied where they do not;
+- maps share one *arena*: two that are never needed at the same time may lie on each other.
+
+What computes a step is the business of the algorithms it names (`tinyyolo3.engine.cpu`).
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from tinyyolo3.layers.shapes import Shape
+from tinyyolo3.network import specs
+from tinyyolo3.network.graph import Graph
+
+#: The layer index that stands for the network's input.
+INPUT = -1
+#: Buffers begin at multiples of this, a cache line.
+ALIGNMENT = 64
+#: Rows of a map that lie this many bytes apart compete for the same cache sets.
+CACHE_SET_BYTES = 1024
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a map lies.
+
+    Attributes:
+        buffer: index in `Plan.buffers`.
+        offset: bytes from the buffer's start to the map's first block.
+        stride: bytes from one block of channels to the next.
+        shape: the map's channels, height and width.
+    """
+
+    buffer: int
+    offset: int
+    stride: int
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A stretch of the arena, and the steps from its first writing to its last reading."""
+
+    offset: int
+    bytes: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the plan.
+
+    Attributes:
+        layer: the layer whose output it writes; for an "unpack" the one it reads.
+        algorithm: what computes it.
+        weights: the layer whose parameters it takes; None for none.
+        inputs: the maps it reads. The network's plain input is None.
+        output: the map it writes; None for an "unpack", which fills the caller's array.
+        residual: a map that is added to the result.
+        part: number of this step among those that together make up the layer.
+        offset: the first channel, for a step that copies channels.
+        workspace: a buffer of its own, or None.
+    """
+
+    layer: int
+    algorithm: str
+    weights: int | None = None
+    inputs: tuple[Place | None, ...] = ()
+    output: Place | None = None
+    residual: Place | None = None
+    part: int = 0
+    offset: tuple[int, int] = (0, 0)
+    workspace: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps in order, and the arena that their maps share.
+
+    Attributes:
+        steps: what to do.
+        buffers: where.
+        arena_bytes: the size of the arena.
+        outputs: the layers whose maps the caller gets, in the order of the "unpack" steps.
+    """
+
+    steps: tuple[Step, ...]
+    buffers: tuple[Buffer, ...]
+    arena_bytes: int
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a step is computed, as `Planner.choose` answers.
+
+    Attributes:
+        algorithm: its name.
+        workspace_bytes: memory that its jobs share.
+        parts: steps that the layer takes (groups), each with its share of the channels.
+        plain_input: whether it reads the network's input as the caller gave it.
+        activation: whether the layer's activation takes a step of its own.
+        residual: whether it can add another map to its result.
+    """
+
+    algorithm: str
+    workspace_bytes: int = 0
+    parts: int = 1
+    plain_input: bool = False
+    activation: bool = False
+    residual: bool = False
+
+
+#: Chooses how a layer is computed; an algorithm "eager" computes any layer, outside the arena.
+Chooser = Callable[[specs.Layer], Choice]
+
+
+def fused_shortcuts(
+    graph: Graph, wanted: Iterable[int], live: set[int], choose: Chooser
+) -> dict[int, int]:
+    """Map each shortcut that its convolution can add itself to that convolution.
+
+    The convolution's own output must not be needed, its algorithm must be able to, and the sum be
+    a plain one of equal shapes, whose other part is there in time.
+    """
+    readers: dict[int, int] = dict.fromkeys(wanted, 1)
+    for index in live:
+        for used in graph.layers[index].inputs:
+            readers[used] = readers.get(used, 0) + 1
+    fused = {}
+    for index in sorted(live):
+        layer = graph.layers[index]
+        if not isinstance(layer, specs.Shortcut) or len(layer.inputs) != 2:
+            continue
+        main, other = layer.inputs
+        before = graph.layers[main] if main >= 0 else None
+        if (
+            isinstance(before, specs.Convolutional)
+            and choose(before).residual
+            and readers[main] == 1
+            and INPUT < other < main
+            and layer.input_shapes[0] == layer.input_shapes[1]
+            and layer.activation == "linear"
+            and layer.alpha == layer.beta == 1
+        ):
+            fused[index] = main
+    return fused
+
+
+def live_layers(graph: Graph, wanted: Iterable[int]) -> set[int]:
+    """Return the layers that those in `wanted` depend on, themselves included."""
+    live = set(wanted)
+    for layer in reversed(graph.layers):
+        if layer.index in live:
+            live.update(used for used in layer.inputs if used != INPUT)
+    return live
+
+
+@dataclass
+class Planner:
+    """Builds a plan step by step; `make_plan` is the way in.
+
+    Attributes:
+        graph: the layers.
+        lanes: channels in a block.
+        choose: names each layer's algorithm.
+    """
+
+    graph: Graph
+    lanes: int
+    choose: Chooser
+    steps: list[Step] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    owners: dict[int, Place] = field(default_factory=dict)
+    placed: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def resolve(self, index: int) -> tuple[int, int]:
+        """Return the layer in whose map the output of `index` lies, and its first channel there."""
+        if index == INPUT:
+            return INPUT, 0
+        layer = self.graph.layers[index]
+        if isinstance(layer, specs.Dropout | specs.Cost):
+            return self.resolve(layer.inputs[0])
+        if isinstance(layer, specs.Route) and len(layer.inputs) == 1:
+            owner, first = self.resolve(layer.inputs[0])
+            first += layer.group_id * layer.output_shape[0]
+            if layer.groups == 1 or (first % self.lanes == 0 and owner != INPUT):
+                return owner, first
+        return index, 0
+
+    def block_stride(self, shape: Shape) -> int:
+        """Return the bytes between blocks of a map."""
+        plain = shape[1] * shape[2] * 4 * self.lanes
+        return plain if plain % CACHE_SET_BYTES else plain + ALIGNMENT
+
+    def new_buffer(self, size: int) -> int:
+        """Reserve a buffer and return its index."""
+        self.sizes.append(size)
+        return len(self.sizes) - 1
+
+    def owned(self, owner: int) -> Place:
+        """Return the place of a layer that has memory of its own, giving it some if need be."""
+        if owner not in self.owners:
+            shape = self.graph.input_shape if owner == INPUT else self._shape(owner)
+            if owner in self.placed:
+                route, channel = self.placed[owner]
+                outer = self.owned(route)
+                offset = outer.offset + channel // self.lanes * outer.stride
+                self.owners[owner] = replace(outer, offset=offset, shape=shape)
+            else:
+                stride = self.block_stride(shape)
+                size = -(-shape[0] // self.lanes) * stride
+                self.owners[owner] = Place(self.new_buffer(size), 0, stride, shape)
+        return self.owners[owner]
+
+    def place(self, index: int) -> Place:
+        """Return where the output of a layer lies."""
+        owner, first = self.resolve(index)
+        found = self.owned(owner)
+        shape = self.graph.input_shape if index == INPUT else self._shape(index)
+        return replace(
+            found, offset=found.offset + first // self.lanes * found.stride, shape=shape
+        )
+
+    def place_in_routes(self, live: set[int]) -> None:
+        """Decide which layers write straight into the map of a route that joins them."""
+        for index in sorted(live):
+            layer = self.graph.layers[index]
+            if not isinstance(layer, specs.Route) or len(layer.inputs) == 1 or layer.groups > 1:
+                continue
+            channel = 0
+            for position, used in enumerate(layer.inputs):
+                owner, first = self.resolve(used)
+                channels = self._shape(used)[0] if used != INPUT else self.graph.input_shape[0]
+                last = position == len(layer.inputs) - 1
+                whole = owner != INPUT and first == 0 and self._shape(owner)[0] == channels
+                fits = channel % self.lanes == 0 and (last or channels % self.lanes == 0)
+                if whole and fits and owner not in self.placed and owner != index:
+                    self.placed[owner] = (index, channel)
+                channel += channels
+
+    def add_route(self, layer: specs.Route) -> None:
+        """Add the copies of those inputs that do not lie in the route's map already."""
+        channel = 0
+        output = self.owned(layer.index)
+        counted = enumerate(zip(layer.inputs, layer.input_shapes, strict=True))
+        for position, (used, shape) in counted:
+            owner, first = self.resolve(used)
+            if self.placed.get(owner) != (layer.index, channel):
+                source = replace(self.owned(owner), shape=shape)
+                step = Step(layer.index, "copy", inputs=(source,), output=output, part=position)
+                self.steps.append(replace(step, offset=(first, channel)))
+            channel += shape[0]
+
+    def add_layer(self, layer: specs.Layer, shortcut: int | None) -> None:
+        """Add the steps of a layer that computes something."""
+        choice = self.choose(layer)
+        target = layer.index if shortcut is None else shortcut
+        weights = layer.index if isinstance(layer, specs.Convolutional) else None
+        workspace = self.new_buffer(choice.workspace_bytes) if choice.workspace_bytes else None
+        inputs: tuple[Place | None, ...] = tuple(
+            None if choice.plain_input and used == INPUT else self.place(used)
+            for used in layer.inputs
+        )
+        residual = None
+        if shortcut is not None:
+            residual = self.place(self.graph.layers[shortcut].inputs[1])
+        output = self.place(target)
+        for part in range(choice.parts):
+            self.steps.append(
+                Step(
+                    target,
+                    choice.algorithm,
+                    weights,
+                    tuple(self._part(p, part, choice.parts) for p in inputs),
+                    self._part(output, part, choice.parts),
+                    self._part(residual, part, choice.parts),
+                    part,
+                    workspace=workspace,
+                )
+            )
+        if choice.activation:
+            self.steps.append(Step(layer.index, "activation", inputs=(output,), output=output))
+
+    def _part(self, place: Place | None, part: int, parts: int) -> Place | None:
+        if place is None or parts == 1:
+            return place
+        channels, height, width = place.shape
+        own = channels // parts
+        offset = place.offset + part * own // self.lanes * place.stride
+        return replace(place, offset=offset, shape=(own, height, width))
+
+    def _shape(self, index: int) -> Shape:
+        return self.graph.layers[index].output_shape
+
+
+def make_plan(
+    graph: Graph,
+    wanted: Sequence[int],
+    lanes: int,
+    choose: Chooser,
+) -> Plan:
+    """Plan a network.
+
+    Args:
+        graph: its layers, batch norm folded.
+        wanted: the layers whose outputs the caller gets.
+        lanes: channels in a block.
+        choose: names the algorithm of each layer that computes something.
+    """
+    live = live_layers(graph, wanted)
+    fused = fused_shortcuts(graph, wanted, live, choose)
+    planner = Planner(graph, lanes, choose)
+    planner.place_in_routes(live)
+    shortcut_of = {conv: shortcut for shortcut, conv in fused.items()}
+    for index in sorted(live):
+        layer = graph.layers[index]
+        if index in fused or planner.resolve(index) != (index, 0):
+            continue
+        if isinstance(layer, specs.Route) and layer.groups == 1:
+            planner.add_route(layer)
+            continue
+        if isinstance(layer, specs.Route) and len(layer.inputs) == 1:
+            _add_slice(planner, layer)
+            continue
+        planner.add_layer(layer, shortcut_of.get(index))
+    for index in wanted:
+        planner.steps.append(Step(index, "unpack", inputs=(planner.place(index),)))
+    if INPUT in planner.owners:
+        place = planner.owners[INPUT]
+        planner.steps.insert(0, Step(INPUT, "pack", inputs=(None,), output=place))
+    buffers, total = assign_offsets(planner.steps, planner.sizes)
+    return Plan(tuple(planner.steps), buffers, total, tuple(wanted))
+
+
+def _add_slice(planner: Planner, layer: specs.Route) -> None:
+    """Add the copy of a group of channels that does not begin with a block."""
+    owner, first = planner.resolve(layer.inputs[0])
+    source = replace(planner.owned(owner), shape=layer.output_shape)
+    first += layer.group_id * layer.output_shape[0]
+    output = planner.owned(layer.index)
+    step = Step(layer.index, "copy", inputs=(source,), output=output, offset=(first, 0))
+    planner.steps.append(step)
+
+
+def buffers_of(step: Step) -> set[int]:
+    """Return the buffers that a step reads or writes."""
+    places = [*step.inputs, step.output, step.residual]
+    used = {place.buffer for place in places if place is not None}
+    return used if step.workspace is None else used | {step.workspace}
+
+
+def assign_offsets(steps: Sequence[Step], sizes: Sequence[int]) -> tuple[tuple[Buffer, ...], int]:
+    """Lay buffers into the arena: the largest first, each at the lowest offset that is free.
+
+    Free means: at no offset that another buffer covers whose life overlaps with its own. A life
+    goes from the first step that touches the buffer to the last.
+
+    Returns:
+        The buffers, and the arena's size.
+    """
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for number, step in enumerate(steps):
+        for buffer in buffers_of(step):
+            first.setdefault(buffer, number)
+            last[buffer] = number
+    placed: dict[int, Buffer] = {}
+    for index in sorted(first, key=lambda i: (-sizes[i], first[i])):
+        size = -(-sizes[index] // ALIGNMENT) * ALIGNMENT
+        offset = 0
+        for other in sorted(placed.values(), key=lambda b: b.offset):
+            overlaps = other.first <= last[index] and first[index] <= other.last
+            if overlaps and other.offset < offset + size:
+                offset = max(offset, other.offset + other.bytes)
+        placed[index] = Buffer(offset, size, first[index], last[index])
+    buffers = tuple(placed.get(i, Buffer(0, 0, 0, 0)) for i in range(len(sizes)))
+    return buffers, max((b.offset + b.bytes for b in buffers), default=0)
