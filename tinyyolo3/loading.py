@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from os import PathLike as PathLikeType
 from os import fspath
 
+from tinyyolo3.backends.cpu import CPU
 from tinyyolo3.backends.select import select_backend
 from tinyyolo3.backends.table import check_backend
 from tinyyolo3.darknet.config import read_config
@@ -12,6 +13,7 @@ from tinyyolo3.darknet.files import PathLike
 from tinyyolo3.darknet.names import read_names
 from tinyyolo3.darknet.weights import open_weights
 from tinyyolo3.detector import Detector, check_size
+from tinyyolo3.engine.cpu.engine import CpuEngine
 from tinyyolo3.engine.network import Network
 from tinyyolo3.errors import ConfigError, InputError, WeightsWarning
 from tinyyolo3.network.build import build_graph
@@ -82,8 +84,13 @@ def load(
     if fold:
         parameters = fold_parameters(graph, parameters)
         graph = fold_graph(graph)
-    parameters = materialize(parameters)
-    return Detector(Network(graph, parameters, chosen, folded=fold, threads=threads), class_names)
+    engine = CpuEngine(parameters) if chosen is CPU and fold else None
+    if engine is None:
+        parameters = materialize(parameters)
+    elif engine.ready():
+        engine.planned(graph)
+    network = Network(graph, parameters, chosen, folded=fold, threads=threads, engine=engine)
+    return Detector(network, class_names)
 
 
 def check_names(graph: Graph, names: PathLike | Sequence[str]) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from tinyyolo3.arrays import FloatArray
 from tinyyolo3.backends.apply import apply_layer
 from tinyyolo3.backends.table import Backend
@@ -24,16 +26,19 @@ def run_graph(
     kept = set(wanted)
     last_use = _last_uses(graph, kept)
     outputs: dict[int, FloatArray] = {-1: x}
-    for layer in graph.layers:
-        if layer.index not in last_use:
-            continue
-        inputs = [outputs[i] for i in layer.inputs]
-        outputs[layer.index] = apply_layer(
-            backend, graph.parity, layer, parameters.get(layer.index, {}), inputs
-        )
-        for used in set(layer.inputs):
-            if last_use.get(used) == layer.index:
-                del outputs[used]
+    # Broken weights are reported at load, and broken pixels are the caller's own: NaN and infinity
+    # pass through every layer without a warning from each.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for layer in graph.layers:
+            if layer.index not in last_use:
+                continue
+            inputs = [outputs[i] for i in layer.inputs]
+            outputs[layer.index] = apply_layer(
+                backend, graph.parity, layer, parameters.get(layer.index, {}), inputs
+            )
+            for used in set(layer.inputs):
+                if last_use.get(used) == layer.index:
+                    del outputs[used]
     return {index: outputs[index] for index in kept}
 
 

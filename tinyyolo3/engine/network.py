@@ -1,16 +1,19 @@
 """A network ready to run: graph, parameters and backend held together."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from tinyyolo3.arrays import FloatArray
+from tinyyolo3.backends.reference import REFERENCE
 from tinyyolo3.backends.table import Backend
 from tinyyolo3.blas import blas_thread_limit
 from tinyyolo3.engine.eager import run_graph
+from tinyyolo3.engine.planned import Engine
 from tinyyolo3.errors import InputError
 from tinyyolo3.network.build import MAX_ELEMENTS, build_graph
 from tinyyolo3.network.fold import fold_graph
@@ -30,6 +33,8 @@ class Network:
         backend: the functions that compute the layers.
         folded: whether batch norm has been folded into the weights.
         threads: how many CPU threads to use at most; None for all.
+        engine: what runs `forward` by a plan, with weights packed for it; None runs the layers of
+            `backend` one by one, as `outputs` always does.
     """
 
     graph: Graph
@@ -37,6 +42,7 @@ class Network:
     backend: Backend
     folded: bool = True
     threads: int | None = None
+    engine: Engine | None = field(default=None, compare=False)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -71,8 +77,17 @@ class Network:
             InputError: `x` is no such array, or too large a batch.
             ConfigError: its height and width do not suit the network.
         """
-        found = self.outputs(x, self.graph.output_indices)
-        return [found[index] for index in self.graph.output_indices]
+        wanted = self.graph.output_indices
+        if self.engine is None:
+            found = self.outputs(x, wanted)
+            return [found[index] for index in wanted]
+        fitting, x = self._fit(x)
+        with thread_limit(self.threads), blas_thread_limit(1):
+            if self.engine.ready():
+                return self.engine.forward(fitting.graph, x)
+            # Plain NumPy needs no compilation.
+            found = run_graph(fitting.graph, self.parameters, REFERENCE, x, wanted)
+            return [found[index] for index in wanted]
 
     def outputs(self, x: FloatArray, indices: Iterable[int] | None = None) -> dict[int, FloatArray]:
         """Return the outputs of chosen layers (all when None) by index, for study.
@@ -84,22 +99,27 @@ class Network:
         Raises:
             InputError: `x` is no (N, C, H, W) floating array, or an index names no layer.
         """
-        self._check_input(x)
+        fitting, x = self._fit(x)
         count = len(self.layers)
         wanted = range(count) if indices is None else [_layer_index(i, count) for i in indices]
-        fitting = self.resized(x.shape[3], x.shape[2])
-        _check_batch(len(x), fitting.graph)
-        x = np.ascontiguousarray(x, self._dtype(x.dtype))
-        # Broken weights are reported at load, and broken pixels are the caller's own: NaN and
-        # infinity pass through every layer without a warning from each.
-        quiet = np.errstate(over="ignore", invalid="ignore")
-        with thread_limit(self.threads), blas_thread_limit(1), quiet:
+        with thread_limit(self.threads), blas_thread_limit(1):
             return run_graph(fitting.graph, self.parameters, self.backend, x, wanted)
 
-    def _dtype(self, default: np.dtype[Any]) -> np.dtype[Any]:
-        """Return the parameters' precision, in which the network runs; `default` without any."""
+    def _fit(self, x: FloatArray) -> tuple["Network", FloatArray]:
+        """Return this network for the input's size, and the input as it needs it."""
+        self._check_input(x)
+        fitting = self.resized(x.shape[3], x.shape[2])
+        _check_batch(len(x), fitting.graph)
+        dtype = x.dtype if self._dtype is None else self._dtype
+        return fitting, np.ascontiguousarray(x, dtype)
+
+    @cached_property
+    def _dtype(self) -> np.dtype[Any] | None:
+        """The parameters' precision, in which the network runs; None without any."""
+        if self.engine is not None:
+            return np.dtype(np.float32)
         arrays = (array for own in self.parameters.values() for array in own.values())
-        return next((array.dtype for array in arrays), default)
+        return next((array.dtype for array in arrays), None)
 
     def _check_input(self, x: FloatArray) -> None:
         channels, height, width = self.graph.input_shape

@@ -140,11 +140,17 @@ def fused_shortcuts(
         if not isinstance(layer, specs.Shortcut) or len(layer.inputs) != 2:
             continue
         main, other = layer.inputs
-        before = graph.layers[main] if main >= 0 else None
+        alone = True
+        while main != INPUT:
+            alone = alone and readers[main] == 1
+            if not isinstance(graph.layers[main], specs.Dropout):
+                break
+            main = graph.layers[main].inputs[0]
+        before = graph.layers[main] if main != INPUT else None
         if (
-            isinstance(before, specs.Convolutional)
+            alone
+            and isinstance(before, specs.Convolutional)
             and choose(before).residual
-            and readers[main] == 1
             and INPUT < other < main
             and layer.input_shapes[0] == layer.input_shapes[1]
             and layer.activation == "linear"

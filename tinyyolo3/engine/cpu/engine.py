@@ -202,6 +202,10 @@ class CpuEngine:
         )
         self._lock = threading.Lock()
 
+    def ready(self) -> bool:
+        """Return whether the code is compiled."""
+        return True
+
     def planned(self, graph: Graph) -> PlannedNetwork:
         """Return the network planned for the graph's input size."""
         with self._lock:

@@ -1,0 +1,21 @@
+"""What a network asks of an engine that runs it by a plan."""
+
+from typing import Protocol
+
+from tinyyolo3.arrays import FloatArray
+from tinyyolo3.network.graph import Graph
+
+
+class Engine(Protocol):
+    """Runs a network by a plan, made once per input size."""
+
+    def ready(self) -> bool:
+        """Return whether `forward` can run at once, without compiling for seconds first."""
+
+    def forward(self, graph: Graph, x: FloatArray) -> list[FloatArray]:
+        """Return the network's outputs for a batch of the graph's input size.
+
+        Args:
+            graph: the layers for this size.
+            x: (N, C, H, W) float32, C-contiguous.
+        """
