@@ -231,9 +231,7 @@ class Planner:
         owner, first = self.resolve(index)
         found = self.owned(owner)
         shape = self.graph.input_shape if index == INPUT else self._shape(index)
-        return replace(
-            found, offset=found.offset + first // self.lanes * found.stride, shape=shape
-        )
+        return replace(found, offset=found.offset + first // self.lanes * found.stride, shape=shape)
 
     def place_in_routes(self, live: set[int]) -> None:
         """Decide which layers write straight into the map of a route that joins them."""

@@ -1,8 +1,8 @@
 """Which algorithm computes each layer, by an estimate of the time that it takes.
 
-The estimate counts what each algorithm does (multiply-adds, transforms, copies, bytes of weights) and
-weighs them with rates measured on two processors (Zen 4, Zen 5). It only has to rank the candidates;
-`tinyyolo3 profile` shows what each step really takes.
+The estimate counts what each algorithm does (multiply-adds, transforms, copies, bytes of weights)
+and weighs it with rates measured on two processors (Zen 4, Zen 5). It only has to rank the
+candidates; `tinyyolo3 profile` shows what each step really takes.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tinyyolo3.engine.cpu import packing
 from tinyyolo3.engine.cpu.first_layer import SIZE as FIRST_LAYER_SIZE
-from tinyyolo3.engine.cpu.microkernel import ROWS
+from tinyyolo3.engine.cpu.microkernel import PANEL, ROWS
 from tinyyolo3.engine.cpu.toom_cook import FILTERINGS, Filtering
 from tinyyolo3.engine.cpu.vectors import BLOCK, LANES
 from tinyyolo3.engine.plan import INPUT, Choice
@@ -79,7 +79,7 @@ def tile_map(filtering: Filtering, channels: int, height: int, width: int) -> Ti
     tiles = columns * -(-height // filtering.m)
     if channels >= SPLIT_CHANNELS or tiles <= SPLIT_TILES:
         return Tiling(filtering, columns, tiles, False, tiles)
-    vectors = filtering.products**2 * (packing.blocks(channels) + packing.PANEL)
+    vectors = filtering.products**2 * (packing.blocks(channels) + PANEL)
     fitting = TILE_CACHE_BYTES // (vectors * BLOCK)
     rows = max(1, min(4, fitting // ROWS)) * ROWS
     return Tiling(filtering, columns, tiles, True, rows)
@@ -148,8 +148,7 @@ def is_depthwise(layer: specs.Convolutional) -> bool:
     """Return whether each channel has one filter of its own, and each output sees a pixel."""
     if not layer.groups == layer.filters == layer.input_shapes[0][0] > 1:
         return False
-    sees = layer.padding < layer.size and layer.dilation == 1
-    return sees
+    return layer.padding < layer.size and layer.dilation == 1
 
 
 def is_first_layer(layer: specs.Convolutional) -> bool:

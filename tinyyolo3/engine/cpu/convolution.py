@@ -10,8 +10,9 @@ Groups are merged by the packing until they fill whole blocks, with zeros betwee
 Reference: `tinyyolo3.layers.convolution.reference.conv_forward_reference`.
 """
 
+from typing import Any
+
 import numpy as np
-from numba import carray
 
 from tinyyolo3.engine.cpu.microkernel import (
     PANEL,
@@ -20,7 +21,7 @@ from tinyyolo3.engine.cpu.microkernel import (
     multiply_panel,
 )
 from tinyyolo3.engine.cpu.program import operation
-from tinyyolo3.engine.cpu.vectors import BLOCK, copy_block, zero_block
+from tinyyolo3.engine.cpu.vectors import BLOCK, carray, copy_block, zero_block
 from tinyyolo3.parallel import compiled
 
 #: The product's fields: B, C, epilogue.
@@ -31,7 +32,9 @@ _PRODUCT = (
 
 
 @compiled
-def multiply_rows(step, a, runs, run_stride, first, rows, panel, scratch):
+def multiply_rows(
+    step: Any, a: int, runs: int, run_stride: int, first: int, rows: int, panel: int, scratch: int
+) -> None:
     """Multiply some pixels with one panel, tile by tile.
 
     Args:
@@ -79,13 +82,11 @@ def multiply_rows(step, a, runs, run_stride, first, rows, panel, scratch):
     if not direct:
         for n in range(1 if half else PANEL):
             for i in range(rows):
-                copy_block(
-                    scratch + (n * ROWS + i) * BLOCK, c + n * step.target_stride + i * BLOCK
-                )
+                copy_block(scratch + (n * ROWS + i) * BLOCK, c + n * step.target_stride + i * BLOCK)
 
 
 @operation("source", "run_stride", "runs", "pixels", "chunk", "panels_per_job", *_PRODUCT)
-def multiply_job(steps, index, scratch):
+def multiply_job(steps: Any, index: int, scratch: int) -> None:
     """One chunk of pixels times some panels: a 1 × 1 convolution, or what im2col has spread out."""
     step = carray(steps, 1)[0]
     chunks = (step.pixels + step.chunk - 1) // step.chunk
@@ -105,7 +106,9 @@ _WINDOW = (
 
 
 @compiled
-def gather_window(step, block, tap_y, tap_x, first, rows, target):
+def gather_window(
+    step: Any, block: int, tap_y: int, tap_x: int, first: int, rows: int, target: int
+) -> None:
     """Copy one position of the window for some output pixels: one block each, zero outside."""
     y = first // step.out_width
     x = first - y * step.out_width
@@ -127,7 +130,7 @@ def gather_window(step, block, tap_y, tap_x, first, rows, target):
 
 
 @operation(*_WINDOW, "target")
-def im2col_job(steps, index, scratch):
+def im2col_job(steps: Any, index: int, _scratch: int) -> None:
     """One position of the window in one block, for all pixels."""
     step = carray(steps, 1)[0]
     block = index // (step.size * step.size)
@@ -138,7 +141,7 @@ def im2col_job(steps, index, scratch):
 
 
 @operation(*_WINDOW, "panels_per_job", *_PRODUCT)
-def im2col_multiply_job(steps, index, scratch):
+def im2col_multiply_job(steps: Any, index: int, scratch: int) -> None:
     """One chunk of output pixels: im2col into scratch memory, then all its panels."""
     step = carray(steps, 1)[0]
     chunks = (step.pixels + step.chunk - 1) // step.chunk

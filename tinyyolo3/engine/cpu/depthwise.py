@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numba import carray
+from llvmlite import ir
 
 from tinyyolo3.engine.cpu.program import operation
 from tinyyolo3.engine.cpu.vectors import (
     BLOCK,
     Emit,
-    ir,
+    carray,
     kernel,
     leaky,
     load,
@@ -43,7 +43,9 @@ def emit_run(pixels: int) -> Emit:
     """
 
     def emit(builder: ir.IRBuilder, arguments: Sequence[Any]) -> None:
-        source, row_bytes, tap_bytes, pixel_bytes, weights, weight_row, rows, columns = arguments[:8]
+        source, row_bytes, tap_bytes, pixel_bytes, weights, weight_row, rows, columns = arguments[
+            :8
+        ]
         bias, target, slope = arguments[8:]
         offsets = [source]
         for _ in range(pixels - 1):
@@ -79,13 +81,13 @@ _pixel = kernel("tinyyolo3_depthwise_pixel", emit_run(1), 10, 1)
 
 
 @compiled
-def first_tap(position, dilation):
+def first_tap(position: int, dilation: int) -> int:
     """Return the first tap that falls inside, when the window begins at `position`."""
     return (-position + dilation - 1) // dilation if position < 0 else 0
 
 
 @compiled
-def end_tap(position, dilation, size, length):
+def end_tap(position: int, dilation: int, size: int, length: int) -> int:
     """Return the tap behind the last one inside a line of `length`."""
     return max(0, min(size, (length - position + dilation - 1) // dilation))
 
@@ -95,7 +97,7 @@ def end_tap(position, dilation, size, length):
     "stride_x", "dilation", "padding", "bands", "weights", "target", "target_stride", "bias",
     "slope",
 )  # fmt: skip
-def depthwise_job(steps, index, _scratch):
+def depthwise_job(steps: Any, index: int, _scratch: int) -> None:
     """A band of output rows of one block."""
     step = carray(steps, 1)[0]
     block = index // step.bands
@@ -110,7 +112,9 @@ def depthwise_job(steps, index, _scratch):
     # Output columns from `inner` to before `outer` see the window whole.
     inner = (step.padding + step.stride_x - 1) // step.stride_x
     outer = (step.width - 1 - reach + step.padding) // step.stride_x + 1
-    for y in range(band * step.out_height // step.bands, (band + 1) * step.out_height // step.bands):
+    for y in range(
+        band * step.out_height // step.bands, (band + 1) * step.out_height // step.bands
+    ):
         top = y * step.stride_y - step.padding
         ky = first_tap(top, dilation)
         rows = end_tap(top, dilation, size, step.height) - ky

@@ -7,19 +7,20 @@ three numbers each. All that is needed is a border of zeros around the picture (
 Reference: `tinyyolo3.layers.convolution.reference.conv_forward_reference`.
 """
 
+from typing import Any
+
 import numpy as np
-from numba import carray
 
 from tinyyolo3.engine.cpu.microkernel import PANEL, ROWS, with_epilogue
 from tinyyolo3.engine.cpu.program import operation
-from tinyyolo3.engine.cpu.vectors import BLOCK, as_floats, kernel
+from tinyyolo3.engine.cpu.vectors import BLOCK, as_floats, carray, kernel
 from tinyyolo3.parallel import compiled
 
 #: The window's side.
 SIZE = 3
 
 
-def _kernel(vectors: int, stride: int) -> object:
+def _kernel(vectors: int, stride: int) -> Any:
     emit = with_epilogue(vectors, unroll=SIZE, pixel_bytes=4 * stride)
     return kernel(f"tinyyolo3_first_{vectors}_{stride}", emit, 12, 1)
 
@@ -28,7 +29,7 @@ _full_1, _half_1, _full_2, _half_2 = _kernel(2, 1), _kernel(1, 1), _kernel(2, 2)
 
 
 @operation("source", "height", "width", "padding", "target", "row_bytes", "plane_bytes")
-def pad_picture_job(steps, index, _scratch):
+def pad_picture_job(steps: Any, index: int, _scratch: int) -> None:
     """One row of one channel, with the zeros around it."""
     step = carray(steps, 1)[0]
     rows = step.height + 2 * step.padding
@@ -42,7 +43,9 @@ def pad_picture_job(steps, index, _scratch):
     for x in range(step.padding):
         target[x] = 0
         target[step.width + step.padding + x] = 0
-    source = carray(as_floats(step.source + 4 * (channel * step.height + y) * step.width), step.width)
+    source = carray(
+        as_floats(step.source + 4 * (channel * step.height + y) * step.width), step.width
+    )
     inner = target[step.padding : step.padding + step.width]
     for x in range(step.width):
         inner[x] = source[x]
@@ -55,14 +58,14 @@ _FIELDS = (
 
 
 @compiled
-def _panel_addresses(step, panel, row):
+def _panel_addresses(step: Any, panel: int, row: int) -> tuple[int, int, int]:
     b = step.weights + panel * step.panel_bytes
     c = step.target + panel * PANEL * step.target_stride + row * step.out_width * BLOCK
     return b, c, step.bias + panel * PANEL * BLOCK
 
 
 @operation(*_FIELDS)
-def first_layer_job(steps, index, _scratch):
+def first_layer_job(steps: Any, index: int, _scratch: int) -> None:
     """One output row, at a stride of 1."""
     step = carray(steps, 1)[0]
     a = step.source + index * step.row_bytes
@@ -86,7 +89,7 @@ def first_layer_job(steps, index, _scratch):
 
 
 @operation(*_FIELDS)
-def first_layer_stride_2_job(steps, index, _scratch):
+def first_layer_stride_2_job(steps: Any, index: int, _scratch: int) -> None:
     """One output row, at a stride of 2."""
     step = carray(steps, 1)[0]
     a = step.source + 2 * index * step.row_bytes

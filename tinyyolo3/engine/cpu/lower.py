@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from tinyyolo3.engine.cpu import (
     convolution,
     depthwise,
@@ -23,7 +21,7 @@ from tinyyolo3.engine.cpu import (
 from tinyyolo3.engine.cpu.algorithms import SLOPES, Tiling, picture_layout, tile_map
 from tinyyolo3.engine.cpu.microkernel import PANEL, ROWS, TILE_BYTES, UNROLL
 from tinyyolo3.engine.cpu.packing import PackedWeights
-from tinyyolo3.engine.cpu.program import Operation
+from tinyyolo3.engine.cpu.program import CodePointer, Operation
 from tinyyolo3.engine.cpu.toom_cook import FILTERINGS
 from tinyyolo3.engine.cpu.vectors import BLOCK, LANES
 from tinyyolo3.engine.cpu.winograd_kernels import TRANSFORMS
@@ -44,10 +42,13 @@ MIN_PIXELS = 64
 
 @dataclass(frozen=True)
 class Lowered:
-    """One operation of a step: its record's fields, its jobs, and the scratch that one needs."""
+    """One operation of a step: its record's fields, its jobs, and the scratch that one needs.
+
+    A function in a field stands for its address, so that nothing has to be compiled yet.
+    """
 
     operation: Operation
-    record: Mapping[str, float]
+    record: Mapping[str, float | CodePointer]
     jobs: int
     scratch: int = 0
 
@@ -170,9 +171,7 @@ def _lower_multiply(low: Lowering, step: Step, packed: PackedWeights | None) -> 
     return [_multiply(step, product, fields)]
 
 
-def _multiply(
-    step: Step, product: Mapping[str, float], fields: Mapping[str, float]
-) -> Lowered:
+def _multiply(step: Step, product: Mapping[str, float], fields: Mapping[str, float]) -> Lowered:
     assert step.output is not None
     pixels = step.output.shape[1] * step.output.shape[2]
     panels = int(product["panels"])
@@ -219,9 +218,7 @@ def _lower_im2col(low: Lowering, step: Step, packed: PackedWeights | None) -> li
     return [Lowered(convolution.im2col_multiply_job, record, jobs, scratch)]
 
 
-def _lower_im2col_shared(
-    low: Lowering, step: Step, packed: PackedWeights | None
-) -> list[Lowered]:
+def _lower_im2col_shared(low: Lowering, step: Step, packed: PackedWeights | None) -> list[Lowered]:
     window = _window(low, step)
     taps = window["size"] ** 2
     columns = low.workspace(step)
@@ -266,13 +263,13 @@ def _lower_winograd(low: Lowering, step: Step, packed: PackedWeights | None) -> 
     ]
 
 
-def _tiles(tiling: Tiling, place: Place, output: Place) -> dict[str, float]:
+def _tiles(tiling: Tiling, place: Place, output: Place) -> dict[str, float | CodePointer]:
     """Return the fields of a Winograd convolution's shape."""
     filtering = tiling.filtering
     forward, back = TRANSFORMS[filtering.name]
     return {
-        "transform": forward.address,
-        "back": back.address,
+        "transform": forward,
+        "back": back,
         "m": filtering.m,
         "products": filtering.products,
         "extent": filtering.extent,

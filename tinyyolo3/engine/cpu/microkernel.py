@@ -12,9 +12,9 @@ at all, where OpenBLAS reaches about half on a Zen 5.
 
 Layouts. A's rows are *pixels of a blocked map*: one block of `LANES` channels after the other, in
 each block pixel after pixel, so a tile's row lies `BLOCK` bytes after the last. The sum runs over
-``outer × inner`` runs at regular distances (channel blocks; window rows), each of ``steps × UNROLL``
-numbers. B is packed (`packing`) in panels of two vectors, in the order in which it is read. C is
-again a blocked map: its second vector lies ``c_stride`` bytes after the first.
+``outer × inner`` runs at regular distances (channel blocks; window rows), each of ``steps ×
+UNROLL`` numbers. B is packed (`packing`) in panels of two vectors, in the order in which it is
+read. C is again a blocked map: its second vector lies ``c_stride`` bytes after the first.
 
 What it equals::
 
@@ -25,17 +25,14 @@ What it equals::
 from collections.abc import Sequence
 from typing import Any
 
+from llvmlite import ir
+
 from tinyyolo3.engine.cpu.vectors import (
     BLOCK,
-    FLOAT,
-    INT64,
-    LANES,
     TARGET,
     broadcast,
     compiler_fence,
-    copy_block,
     integer,
-    ir,
     kernel,
     leaky,
     load,
@@ -47,7 +44,6 @@ from tinyyolo3.engine.cpu.vectors import (
     store,
     vector,
 )
-from tinyyolo3.parallel import compiled
 
 #: Pixels in a tile.
 ROWS = TARGET.rows
@@ -55,7 +51,7 @@ ROWS = TARGET.rows
 PANEL = 2
 #: Steps along the sum that are written out one after the other.
 UNROLL = 4
-#: Bytes of scratch that `multiply_rows` needs for a map of fewer pixels than a tile has.
+#: Bytes of scratch that `convolution.multiply_rows` needs for a map smaller than a tile.
 TILE_BYTES = ROWS * PANEL * BLOCK
 
 
@@ -168,21 +164,3 @@ multiply_raw = kernel("tinyyolo3_multiply_raw", _raw, 10)
 multiply_panel = kernel("tinyyolo3_multiply_panel", with_epilogue(PANEL), 12, 1)
 #: The same for a panel of one vector, the last of an odd number.
 multiply_half_panel = kernel("tinyyolo3_multiply_half_panel", with_epilogue(1), 12, 1)
-
-
-@compiled
-def multiply_tile(
-    half, a, outer, outer_stride, inner, inner_stride, steps, b, c, c_stride, bias, residual,
-    residual_stride, slope,
-):
-    """Run the kernel for a full or a half panel on one tile."""
-    if half:
-        multiply_half_panel(
-            a, outer, outer_stride, inner, inner_stride, steps, b, c, c_stride, bias, residual,
-            residual_stride, slope,
-        )
-    else:
-        multiply_panel(
-            a, outer, outer_stride, inner, inner_stride, steps, b, c, c_stride, bias, residual,
-            residual_stride, slope,
-        )

@@ -12,9 +12,7 @@ from tinyyolo3.network import specs
 from tinyyolo3.network.parameters import LayerParameters
 
 
-def pack_step(
-    layer: specs.Convolutional, step: Step, parameters: LayerParameters
-) -> PackedWeights:
+def pack_step(layer: specs.Convolutional, step: Step, parameters: LayerParameters) -> PackedWeights:
     """Return the packed weights of a step, in float32.
 
     Args:

@@ -1,7 +1,7 @@
 """Weights in the order in which the kernels read them, each once and from front to back.
 
-A *panel* is what one call of the matrix kernel needs: all weights of `PANEL` vectors of filters. The
-numbers of those filters stand side by side, one row per number of the sum; filters and channels
+A *panel* is what one call of the matrix kernel needs: all weights of `PANEL` vectors of filters.
+The numbers of those filters stand side by side, one row per number of the sum; filters and channels
 beyond the last are zeros. An odd last vector makes a half panel, whose rows are one vector long.
 """
 

@@ -3,7 +3,7 @@
 References: `tinyyolo3.layers.shortcut`, `scale_channels`, `sam`, `upsample`, `activation`.
 """
 
-from numba import carray
+from typing import Any
 
 from tinyyolo3.engine.cpu.program import operation
 from tinyyolo3.engine.cpu.vectors import (
@@ -11,6 +11,7 @@ from tinyyolo3.engine.cpu.vectors import (
     LANES,
     add_block,
     as_floats,
+    carray,
     copy_block,
     multiply_block,
 )
@@ -24,7 +25,7 @@ _PAIR = (
 
 
 @compiled
-def _part(step, index):
+def _part(step: Any, index: int) -> tuple[int, int, int]:
     """Return the block of a job, and its first pixel and their number."""
     block = index // step.parts
     part = index - block * step.parts
@@ -33,7 +34,7 @@ def _part(step, index):
 
 
 @operation(*_PAIR)
-def add_job(steps, index, _scratch):
+def add_job(steps: Any, index: int, _scratch: int) -> None:
     """The sum of two maps: some pixels of one block."""
     step = carray(steps, 1)[0]
     block, start, count = _part(step, index)
@@ -45,7 +46,7 @@ def add_job(steps, index, _scratch):
 
 
 @operation(*_PAIR)
-def multiply_maps_job(steps, index, _scratch):
+def multiply_maps_job(steps: Any, index: int, _scratch: int) -> None:
     """The product of two maps: some pixels of one block."""
     step = carray(steps, 1)[0]
     block, start, count = _part(step, index)
@@ -57,7 +58,7 @@ def multiply_maps_job(steps, index, _scratch):
 
 
 @operation(*_PAIR)
-def scale_channels_job(steps, index, _scratch):
+def scale_channels_job(steps: Any, index: int, _scratch: int) -> None:
     """A map times one number per channel: `other` has one pixel."""
     step = carray(steps, 1)[0]
     block, start, count = _part(step, index)
@@ -68,8 +69,10 @@ def scale_channels_job(steps, index, _scratch):
         multiply_block(x + pixel * BLOCK, factor, target + pixel * BLOCK)
 
 
-@operation("source", "source_stride", "height", "width", "factor", "bands", "target", "target_stride")
-def upsample_job(steps, index, _scratch):
+@operation(
+    "source", "source_stride", "height", "width", "factor", "bands", "target", "target_stride"
+)
+def upsample_job(steps: Any, index: int, _scratch: int) -> None:
     """Nearest neighbours: a band of input rows of one block."""
     step = carray(steps, 1)[0]
     block = index // step.bands
@@ -87,7 +90,7 @@ def upsample_job(steps, index, _scratch):
 
 
 @operation("kind", "target", "target_stride", "pixels", "parts")
-def activation_job(steps, index, _scratch):
+def activation_job(steps: Any, index: int, _scratch: int) -> None:
     """An activation in place: some pixels of one block."""
     step = carray(steps, 1)[0]
     block, start, count = _part(step, index)

@@ -1,11 +1,11 @@
 """Pooling on blocked maps: the maximum of each window, and the mean of each channel.
 
 The maximum over a window is taken along its rows first and then along the columns of what is left:
-2k − 1 comparisons per pixel in place of k² − 1, which matters for the 13 × 13 windows of YOLOv3-SPP.
+2k − 1 comparisons per pixel in place of k² − 1, which matters for YOLOv3-SPP's 13 × 13 windows.
 References: `tinyyolo3.layers.maxpool`, `tinyyolo3.layers.avgpool`.
 """
 
-from numba import carray
+from typing import Any
 
 from tinyyolo3.engine.cpu.program import operation
 from tinyyolo3.engine.cpu.vectors import (
@@ -13,6 +13,7 @@ from tinyyolo3.engine.cpu.vectors import (
     LANES,
     add_block,
     as_floats,
+    carray,
     copy_block,
     maximum_block,
     zero_block,
@@ -23,7 +24,7 @@ from tinyyolo3.engine.cpu.vectors import (
     "source", "source_stride", "height", "width", "out_height", "out_width", "size", "stride_y",
     "stride_x", "offset", "bands", "target", "target_stride",
 )  # fmt: skip
-def maxpool_job(steps, index, scratch):
+def maxpool_job(steps: Any, index: int, scratch: int) -> None:
     """A band of output rows of one block; `offset` is the padding above and to the left."""
     step = carray(steps, 1)[0]
     block = index // step.bands
@@ -58,7 +59,7 @@ def maxpool_job(steps, index, scratch):
 
 
 @operation("source", "source_stride", "pixels", "target", "target_stride")
-def avgpool_job(steps, index, _scratch):
+def avgpool_job(steps: Any, index: int, _scratch: int) -> None:
     """The mean over all pixels of one block."""
     step = carray(steps, 1)[0]
     source = step.source + index * step.source_stride

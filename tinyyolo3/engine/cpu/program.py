@@ -27,7 +27,7 @@ from numba.core import types
 from numpy.typing import NDArray
 
 from tinyyolo3.cache import cache_folder, numba_cache
-from tinyyolo3.engine.cpu.vectors import INT64, inline, integer
+from tinyyolo3.engine.cpu.vectors import INT64, inline, integer, pointer_to
 from tinyyolo3.parallel import compiled
 
 #: Columns of the table of steps: the operation's address, its record's, and the number of jobs.
@@ -55,10 +55,10 @@ class CodePointer:
             code = numba.cfunc(self._signature, error_model="numpy")(self._function)
         else:
             with numba_cache(folder):
-                options = {"cache": True, "error_model": "numpy"}
-                code = numba.cfunc(self._signature, **options)(self._function)
-        self._code = code  # the machine code lives as long as this
-        return int(code.address)
+                make = numba.cfunc(self._signature, cache=True, error_model="numpy")
+                code = make(self._function)
+        self._code: Any = code  # the machine code lives as long as this
+        return int(self._code.address)
 
 
 class Operation(CodePointer):
@@ -70,7 +70,7 @@ class Operation(CodePointer):
 
     def __init__(self, function: Callable[..., None], fields: Sequence[str]) -> None:
         self.dtype = np.dtype([(f, np.float64 if f == "slope" else np.int64) for f in fields])
-        record = types.CPointer(numba.from_dtype(self.dtype))
+        record = pointer_to(numba.from_dtype(self.dtype))
         super().__init__(function, types.void(record, types.int64, types.int64))
 
 
@@ -162,4 +162,3 @@ def run_steps(
             looks += 1
             if looks > PATIENCE:
                 yield_core()
-

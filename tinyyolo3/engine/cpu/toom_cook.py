@@ -86,8 +86,8 @@ class Filtering:
         """A bound on how much more rounding error it makes in two dimensions than a plain sum.
 
         Every intermediate number is bounded through the matrices' absolute values: the ratio of
-        ``|A| (|G| |g| |Gᵀ| ⊙ |B| |d| |Bᵀ|) |Aᵀ|`` to the plain sum of ``|g| |d|``, at its worst, for
-        inputs and weights of one size.
+        ``|A| (|G| |g| |Gᵀ| ⊙ |B| |d| |Bᵀ|) |Aᵀ|`` to the plain sum of ``|g| |d|``, at its worst,
+        for inputs and weights of one size.
         """
         ones_d, ones_g = np.ones(self.extent), np.ones(3)
         filtered = np.abs(self.weights) @ ones_g * (np.abs(self.inputs) @ ones_d)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from inspect import Parameter, Signature
 from typing import Any
 
+import numba
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
@@ -31,6 +32,10 @@ VECTOR = ir.VectorType(FLOAT, LANES)
 
 #: The kind of function that writes a kernel's instructions, given its arguments.
 Emit = Callable[[ir.IRBuilder, Sequence[Any]], Any]
+
+
+#: Numba's type of a pointer to something.
+pointer_to: Any = types.CPointer
 
 
 def integer(value: int) -> ir.Constant:
@@ -136,7 +141,7 @@ def compiler_fence(builder: ir.IRBuilder) -> None:
     """Keep LLVM from moving memory accesses across this point.
 
     Without one in each step of the matrix kernel, LLVM reads the coming steps' numbers early, runs
-    out of registers and spills sums to the stack: 142 instead of 250 GFLOP/s on one core of a Zen 5.
+    out of registers and spills sums to the stack: 142 instead of 250 GFLOP/s on a core of a Zen 5.
     """
     kind = ir.FunctionType(ir.VoidType(), [])
     builder.call(ir.InlineAsm(kind, "", "~{memory}", True), [])
@@ -211,14 +216,12 @@ zero_block = inline(lambda b, a: store(b, vector(0.0), a[0]), 1)
 #: ``add_block(x, y, target)``.
 add_block = inline(lambda b, a: store(b, b.fadd(load(b, a[0]), load(b, a[1])), a[2]), 3)
 #: ``maximum_block(x, y, target)``.
-maximum_block = inline(
-    lambda b, a: store(b, maximum(b, load(b, a[0]), load(b, a[1])), a[2]), 3
-)
+maximum_block = inline(lambda b, a: store(b, maximum(b, load(b, a[0]), load(b, a[1])), a[2]), 3)
 #: ``multiply_block(x, y, target)``.
 multiply_block = inline(lambda b, a: store(b, b.fmul(load(b, a[0]), load(b, a[1])), a[2]), 3)
-#: ``as_floats(address)``: a pointer that Numba's `carray` makes an array of.
-as_floats = inline(
-    lambda b, a: b.inttoptr(a[0], FLOAT.as_pointer()), 1, types.CPointer(types.float32)
-)
+#: Numba's array over the memory at a pointer.
+carray: Any = vars(numba)["carray"]
+#: ``as_floats(address)``: a pointer that `carray` makes an array of.
+as_floats = inline(lambda b, a: b.inttoptr(a[0], FLOAT.as_pointer()), 1, pointer_to(types.float32))
 #: ``read_int(address)``.
 read_int = inline(lambda b, a: load(b, a[0], INT64, 8), 1, types.int64)

@@ -3,26 +3,35 @@
 1. *Input transform*: each tile of the map (m × m output pixels and the border that they see)
    becomes `products²` numbers per channel.
 2. *Products*: for each of those positions, a matrix product over the channels: tiles × channels by
-   channels × filters. All the multiplications are here, 4 (F(4,3)) or 3.24 (F(3,3)) times fewer than
-   by the definition, in the same matrix kernel as everything else.
+   channels × filters. All the multiplications are here, 4 (F(4,3)) or 3.24 (F(3,3)) times fewer
+   than by the definition, in the same matrix kernel as everything else.
 3. *Output transform*: the sums become m × m pixels, with bias, activation and residual.
 
 Done one after the other for the whole layer, the stages would pass everything through main memory.
 With few channels, a job takes a block of tiles through all three within its second-level cache
-(`winograd_fused_job`). With many, the weights are larger than the inputs: the first stage is done for
-all tiles (`winograd_input_job`, a job per block of channels), then each job takes one panel of filters
-through the other two (`winograd_output_job`), reading each weight once.
+(`winograd_fused_job`). With many, the weights are larger than the inputs: the first stage is done
+for all tiles (`winograd_input_job`, a job per block of channels), then each job takes one panel of
+filters through the other two (`winograd_output_job`), reading each weight once.
 
 The mathematics is in `toom_cook`. What it equals, up to rounding:
 `tinyyolo3.layers.convolution.reference.conv_forward_reference`.
 """
 
+from typing import Any
+
 import numpy as np
-from numba import carray
 
 from tinyyolo3.engine.cpu.microkernel import PANEL, ROWS, UNROLL, multiply_raw
 from tinyyolo3.engine.cpu.program import call_input_transform, call_output_transform, operation
-from tinyyolo3.engine.cpu.vectors import BLOCK, LANES, add_block, copy_block, read_int, zero_block
+from tinyyolo3.engine.cpu.vectors import (
+    BLOCK,
+    LANES,
+    add_block,
+    carray,
+    copy_block,
+    read_int,
+    zero_block,
+)
 from tinyyolo3.parallel import compiled
 
 #: Bytes of scratch for one tile at the map's edge.
@@ -37,7 +46,9 @@ _FIELDS = (
 
 
 @compiled
-def transform_inputs(step, block, first, count, target, scratch):
+def transform_inputs(
+    step: Any, block: int, first: int, count: int, target: int, scratch: int
+) -> None:
     """Transform tiles of one block of channels; `target` is the first tile's first product."""
     row = step.width * BLOCK
     plane = step.source + block * step.source_stride
@@ -60,13 +71,11 @@ def transform_inputs(step, block, first, count, target, scratch):
                     copy_block(plane + (y + dy) * row + (x + dx) * BLOCK, at)
                 else:
                     zero_block(at)
-        call_input_transform(
-            step.transform, scratch, extent * BLOCK, target + i * BLOCK, product
-        )
+        call_input_transform(step.transform, scratch, extent * BLOCK, target + i * BLOCK, product)
 
 
 @compiled
-def multiply_products(step, panel, rows, inputs, sums):
+def multiply_products(step: Any, panel: int, rows: int, inputs: int, sums: int) -> None:
     """Multiply the transformed tiles with one panel of transformed weights.
 
     Args:
@@ -95,7 +104,9 @@ def multiply_products(step, panel, rows, inputs, sums):
 
 
 @compiled
-def transform_outputs(step, block, first, count, sums, scratch):
+def transform_outputs(
+    step: Any, block: int, first: int, count: int, sums: int, scratch: int
+) -> None:
     """Transform the sums of some tiles back into pixels of one block of filters."""
     product = step.padded_tiles * BLOCK
     row = step.out_width * BLOCK
@@ -130,7 +141,9 @@ def transform_outputs(step, block, first, count, sums, scratch):
 
 
 @compiled
-def finish_panel(step, panel, first, count, inputs, sums, scratch):
+def finish_panel(
+    step: Any, panel: int, first: int, count: int, inputs: int, sums: int, scratch: int
+) -> None:
     """Take one panel of filters through the products and back to pixels."""
     rows = (count + ROWS - 1) // ROWS * ROWS
     multiply_products(step, panel, rows, inputs, sums)
@@ -142,7 +155,7 @@ def finish_panel(step, panel, first, count, inputs, sums, scratch):
 
 
 @operation(*_FIELDS, "tiles_per_job")
-def winograd_fused_job(steps, index, scratch):
+def winograd_fused_job(steps: Any, index: int, scratch: int) -> None:
     """A block of tiles through all three stages."""
     step = carray(steps, 1)[0]
     first = index * step.tiles_per_job
@@ -158,7 +171,7 @@ def winograd_fused_job(steps, index, scratch):
 
 
 @operation(*_FIELDS, "inputs")
-def winograd_input_job(steps, index, scratch):
+def winograd_input_job(steps: Any, index: int, scratch: int) -> None:
     """The first stage: all tiles of one block of channels, into memory that the jobs share."""
     step = carray(steps, 1)[0]
     run = step.products * step.products * step.padded_tiles * BLOCK
@@ -166,7 +179,7 @@ def winograd_input_job(steps, index, scratch):
 
 
 @operation(*_FIELDS, "inputs")
-def winograd_output_job(steps, index, scratch):
+def winograd_output_job(steps: Any, index: int, scratch: int) -> None:
     """The other stages: all tiles of one panel of filters."""
     step = carray(steps, 1)[0]
     sums = scratch + EDGE_BYTES

@@ -1,15 +1,16 @@
 """The transforms of Winograd's convolution, as straight-line vector code written by the matrices.
 
-A tile of ``extent × extent`` pixels becomes ``products²`` vectors (`B d Bᵀ`), and as many sums become
-``m × m`` output pixels (`A s Aᵀ`), a block of channels at a time. The matrices are small and half
-zeros, so their products are written out: a zero costs nothing, a one no multiplication, and two rows
-that differ in signs only (the points p and −p) share their even and their odd part.
+A tile of ``extent × extent`` pixels becomes ``products²`` vectors (`B d Bᵀ`), and as many sums
+become ``m × m`` output pixels (`A s Aᵀ`), a block of channels at a time. The matrices are small and
+half zeros, so their products are written out: a zero costs nothing, a one no multiplication, and
+two rows that differ in signs only (the points p and −p) share their even and their odd part.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 
 from tinyyolo3.engine.cpu.program import CodePointer, code_pointer
 from tinyyolo3.engine.cpu.toom_cook import FILTERINGS, Filtering, Matrix
@@ -17,7 +18,6 @@ from tinyyolo3.engine.cpu.vectors import (
     BLOCK,
     Emit,
     integer,
-    ir,
     kernel,
     leaky,
     load,
@@ -179,42 +179,78 @@ _inputs_3_2, _outputs_3_2 = _kernels("F(3,3)/2", "3_2")
 
 
 @code_pointer(4)
-def _input_4(source, row, target, product):
+def _input_4(source: int, row: int, target: int, product: int) -> None:
     _inputs_4(source, row, target, product)
 
 
 @code_pointer(4)
-def _input_3(source, row, target, product):
+def _input_3(source: int, row: int, target: int, product: int) -> None:
     _inputs_3(source, row, target, product)
 
 
 @code_pointer(4)
-def _input_4_2(source, row, target, product):
+def _input_4_2(source: int, row: int, target: int, product: int) -> None:
     _inputs_4_2(source, row, target, product)
 
 
 @code_pointer(4)
-def _input_3_2(source, row, target, product):
+def _input_3_2(source: int, row: int, target: int, product: int) -> None:
     _inputs_3_2(source, row, target, product)
 
 
 @code_pointer(7, 1)
-def _output_4(source, product, target, row, bias, residual, residual_row, slope):
+def _output_4(
+    source: int,
+    product: int,
+    target: int,
+    row: int,
+    bias: int,
+    residual: int,
+    residual_row: int,
+    slope: float,
+) -> None:
     _outputs_4(source, product, target, row, bias, residual, residual_row, slope)
 
 
 @code_pointer(7, 1)
-def _output_3(source, product, target, row, bias, residual, residual_row, slope):
+def _output_3(
+    source: int,
+    product: int,
+    target: int,
+    row: int,
+    bias: int,
+    residual: int,
+    residual_row: int,
+    slope: float,
+) -> None:
     _outputs_3(source, product, target, row, bias, residual, residual_row, slope)
 
 
 @code_pointer(7, 1)
-def _output_4_2(source, product, target, row, bias, residual, residual_row, slope):
+def _output_4_2(
+    source: int,
+    product: int,
+    target: int,
+    row: int,
+    bias: int,
+    residual: int,
+    residual_row: int,
+    slope: float,
+) -> None:
     _outputs_4_2(source, product, target, row, bias, residual, residual_row, slope)
 
 
 @code_pointer(7, 1)
-def _output_3_2(source, product, target, row, bias, residual, residual_row, slope):
+def _output_3_2(
+    source: int,
+    product: int,
+    target: int,
+    row: int,
+    bias: int,
+    residual: int,
+    residual_row: int,
+    slope: float,
+) -> None:
     _outputs_3_2(source, product, target, row, bias, residual, residual_row, slope)
 
 
