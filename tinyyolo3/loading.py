@@ -13,6 +13,7 @@ from tinyyolo3.darknet.files import PathLike
 from tinyyolo3.darknet.names import read_names
 from tinyyolo3.darknet.weights import open_weights
 from tinyyolo3.detector import Detector, check_size
+from tinyyolo3.engine.cpu.algorithms import MEMORY
 from tinyyolo3.engine.cpu.engine import CpuEngine
 from tinyyolo3.engine.network import Network
 from tinyyolo3.errors import ConfigError, InputError, WeightsWarning
@@ -43,6 +44,7 @@ def load(
     cutoff: int | None = None,
     parity: str = "alexeyab",
     fold: bool = True,
+    memory: str = "default",
 ) -> Detector:
     """Load a Darknet model.
 
@@ -60,6 +62,8 @@ def load(
             (its CPU build) or "opencv".
         fold: fold batch norm into the weights, which is faster; False keeps every layer's own
             parameters, for study.
+        memory: "default", or "low" for a slower network whose weights take less than half the
+            memory.
 
     Returns:
         A detector. Of a classifier only `forward` and `network` work.
@@ -71,6 +75,8 @@ def load(
         InputError: another argument is out of range.
     """
     check_threads(threads)
+    if memory not in MEMORY:
+        raise InputError(f"memory must be {' or '.join(map(repr, MEMORY))}, not {memory!r}")
     chosen = select_backend(device, backend)
     if cutoff is not None and (
         isinstance(cutoff, bool) or not isinstance(cutoff, int) or cutoff < 0
@@ -84,7 +90,7 @@ def load(
     if fold:
         parameters = fold_parameters(graph, parameters)
         graph = fold_graph(graph)
-    engine = CpuEngine(parameters) if chosen is CPU and fold else None
+    engine = CpuEngine(parameters, memory) if chosen is CPU and fold else None
     if engine is None:
         parameters = materialize(parameters)
     elif engine.ready():

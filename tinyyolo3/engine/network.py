@@ -81,7 +81,7 @@ class Network:
         if self.engine is None:
             found = self.outputs(x, wanted)
             return [found[index] for index in wanted]
-        fitting, x = self._fit(x)
+        fitting, x = self.fit(x)
         with thread_limit(self.threads), blas_thread_limit(1):
             if self.engine.ready():
                 return self.engine.forward(fitting.graph, x)
@@ -99,14 +99,19 @@ class Network:
         Raises:
             InputError: `x` is no (N, C, H, W) floating array, or an index names no layer.
         """
-        fitting, x = self._fit(x)
+        fitting, x = self.fit(x)
         count = len(self.layers)
         wanted = range(count) if indices is None else [_layer_index(i, count) for i in indices]
         with thread_limit(self.threads), blas_thread_limit(1):
             return run_graph(fitting.graph, self.parameters, self.backend, x, wanted)
 
-    def _fit(self, x: FloatArray) -> tuple["Network", FloatArray]:
-        """Return this network for the input's size, and the input as it needs it."""
+    def fit(self, x: FloatArray) -> tuple["Network", FloatArray]:
+        """Return this network for the size of a batch, and the batch as it needs it.
+
+        Raises:
+            InputError: `x` is no (N, C, H, W) floating array, or too large a batch.
+            ConfigError: its height and width do not suit the network.
+        """
         self._check_input(x)
         fitting = self.resized(x.shape[3], x.shape[2])
         _check_batch(len(x), fitting.graph)

@@ -5,7 +5,7 @@ and weighs it with rates measured on two processors (Zen 4, Zen 5). It only has 
 candidates; `tinyyolo3 profile` shows what each step really takes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tinyyolo3.engine.cpu import packing
@@ -13,8 +13,9 @@ from tinyyolo3.engine.cpu.first_layer import SIZE as FIRST_LAYER_SIZE
 from tinyyolo3.engine.cpu.microkernel import PANEL, ROWS
 from tinyyolo3.engine.cpu.toom_cook import FILTERINGS, Filtering
 from tinyyolo3.engine.cpu.vectors import BLOCK, LANES
-from tinyyolo3.engine.plan import INPUT, Choice
+from tinyyolo3.engine.plan import INPUT, Choice, Chooser, Plan, make_plan
 from tinyyolo3.network import specs
+from tinyyolo3.network.graph import Graph
 
 #: What the matrix kernel multiplies with: max(v, slope * v).
 SLOPES = {"linear": 1.0, "leaky": 0.1, "relu": 0.0}
@@ -25,6 +26,8 @@ MULTIPLY_RATE = 50e9
 TRANSFORM_S = 2.0e-9
 COPY_S = 0.6e-9
 MEMORY_RATE = 20e9
+#: How large the packed weights of a network may be, in multiples of the plain weights' size.
+MEMORY = {"default": 2.8, "low": 1.15}
 #: A Winograd job's tiles are chosen to stay in this part of the second-level cache.
 TILE_CACHE_BYTES = 700 << 10
 #: From so many channels on, or with so few tiles, weights weigh more than inputs.
@@ -170,11 +173,62 @@ def picture_layout(layer: specs.Convolutional) -> tuple[int, int]:
     return row, row * (height + 2 * layer.padding)
 
 
-def choose_algorithm(layer: specs.Layer) -> Choice:
-    """Name the algorithm of a layer."""
+def plan_network(graph: Graph, memory: str = "default") -> Plan:
+    """Return the plan by which this engine runs a network, batch norm folded.
+
+    Args:
+        graph: the layers.
+        memory: a key of `MEMORY`.
+    """
+    return make_plan(graph, graph.output_indices, LANES, choose_algorithms(graph, memory))
+
+
+def choose_algorithms(graph: Graph, memory: str = "default") -> Chooser:
+    """Return the choice of an algorithm for each layer of a network.
+
+    Args:
+        graph: the layers, batch norm folded.
+        memory: a key of `MEMORY`: how large packed weights may be.
+    """
+    open_choices = {
+        layer.index: list(candidates(layer))
+        for layer in graph.layers
+        if isinstance(layer, specs.Convolutional)
+        and not (is_depthwise(layer) or is_first_layer(layer))
+    }
+    picked = pick_candidates(open_choices, MEMORY[memory])
+    return lambda layer: _choice(layer, picked.get(layer.index))
+
+
+def pick_candidates(
+    choices: Mapping[int, Sequence[Candidate]], factor: float
+) -> dict[int, Candidate]:
+    """Return the quickest candidates whose weights fit into a limit.
+
+    While they do not, the layer that loses the least time per byte it saves makes do with less.
+
+    Args:
+        choices: each layer's candidates.
+        factor: the limit, in multiples of what the smallest candidates take.
+    """
+    picked = {i: min(own, key=lambda c: c.seconds) for i, own in choices.items()}
+    limit = factor * sum(min(c.weight_bytes for c in own) for own in choices.values())
+    while sum(c.weight_bytes for c in picked.values()) > limit:
+        swaps = [
+            ((other.seconds - now.seconds) / (now.weight_bytes - other.weight_bytes), i, other)
+            for i, now in picked.items()
+            for other in choices[i]
+            if other.weight_bytes < now.weight_bytes
+        ]
+        _, index, smaller = min(swaps, key=lambda swap: swap[:2])
+        picked[index] = smaller
+    return picked
+
+
+def _choice(layer: specs.Layer, candidate: Candidate | None) -> Choice:
     match layer:
         case specs.Convolutional():
-            return _choose_convolution(layer)
+            return _convolution_choice(layer, candidate)
         case specs.Maxpool() if layer.padding < layer.size:
             return Choice("maxpool")
         case specs.Avgpool():
@@ -191,19 +245,21 @@ def choose_algorithm(layer: specs.Layer) -> Choice:
             return Choice("eager")
 
 
-def _choose_convolution(layer: specs.Convolutional) -> Choice:
+def _convolution_choice(layer: specs.Convolutional, candidate: Candidate | None) -> Choice:
     separate = layer.activation not in SLOPES
+    if candidate is not None:
+        return Choice(
+            candidate.algorithm,
+            candidate.workspace_bytes,
+            merged_parts(layer),
+            activation=separate,
+            residual=not separate,
+        )
     if is_depthwise(layer):
         return Choice("depthwise", activation=separate)
-    if is_first_layer(layer):
-        _, plane = picture_layout(layer)
-        size = layer.input_shapes[0][0] * plane
-        return Choice("first layer", size, plain_input=True, activation=separate)
-    best = min(candidates(layer), key=lambda candidate: candidate.seconds)
-    parts = merged_parts(layer)
-    return Choice(
-        best.algorithm, best.workspace_bytes, parts, activation=separate, residual=not separate
-    )
+    _, plane = picture_layout(layer)
+    size = layer.input_shapes[0][0] * plane
+    return Choice("first layer", size, plain_input=True, activation=separate)
 
 
 def _is_plain_sum(layer: specs.Shortcut) -> bool:

@@ -14,15 +14,15 @@ from tinyyolo3.arrays import FloatArray
 from tinyyolo3.backends.apply import apply_layer
 from tinyyolo3.backends.cpu import CPU
 from tinyyolo3.engine.cpu import packing
-from tinyyolo3.engine.cpu.algorithms import choose_algorithm
+from tinyyolo3.engine.cpu.algorithms import plan_network
 from tinyyolo3.engine.cpu.lower import Lowered, Lowering, lower_step
 from tinyyolo3.engine.cpu.microkernel import ROWS
 from tinyyolo3.engine.cpu.pack_layer import pack_step
 from tinyyolo3.engine.cpu.packing import Floats, PackedWeights
-from tinyyolo3.engine.cpu.program import LINE, run_steps
+from tinyyolo3.engine.cpu.program import LINE, CodePointer, run_steps
 from tinyyolo3.engine.cpu.toom_cook import FILTERINGS
 from tinyyolo3.engine.cpu.vectors import BLOCK, LANES
-from tinyyolo3.engine.plan import Place, Plan, Step, make_plan
+from tinyyolo3.engine.plan import Place, Plan, Step
 from tinyyolo3.network import specs
 from tinyyolo3.network.graph import Graph
 from tinyyolo3.network.parameters import Parameters
@@ -90,7 +90,8 @@ class Workspace:
 def _record(lowered: Lowered) -> NDArray[Any]:
     record = np.zeros(1, lowered.operation.dtype)
     for name in lowered.operation.dtype.names or ():
-        record[name] = lowered.record.get(name, 0)
+        value = lowered.record.get(name, 0)
+        record[name] = value.address if isinstance(value, CodePointer) else value
     return record
 
 
@@ -123,7 +124,7 @@ class PlannedNetwork:
         outputs = [np.empty((len(x), *shape), np.float32) for shape in shapes]
         workspace = self.take_workspace()
         for image in range(len(x)):
-            self._forward_image(workspace, x[image], [out[image] for out in outputs])
+            self.run_image(workspace, x[image], [out[image] for out in outputs])
         self.idle.append(workspace)
         return list(outputs)
 
@@ -139,25 +140,29 @@ class PlannedNetwork:
                 return workspace
         return Workspace(self, workers, self.allocate)
 
-    def _forward_image(
-        self, workspace: Workspace, x: FloatArray, outputs: Sequence[FloatArray]
-    ) -> None:
+    def run_image(self, workspace: Workspace, x: FloatArray, outputs: Sequence[FloatArray]) -> None:
+        """Run all steps for one image: `x` (C, H, W) into an array for each output layer."""
+        self.bind(workspace, x, outputs)
         steps = self.plan.steps
-        targets = iter(outputs)
-        for index, step in enumerate(steps):
-            if step.algorithm == "unpack":
-                workspace.record(index)["target"] = next(targets).ctypes.data
-            elif step.inputs and step.inputs[0] is None:
-                workspace.record(index)["source"] = x.ctypes.data
         start = 0
         for index, step in enumerate(steps):
             if step.algorithm == "eager":
                 workspace.run(start, index)
-                self._run_eager(workspace, step)
+                self.run_eager(workspace, step)
                 start = index + 1
         workspace.run(start, len(steps))
 
-    def _run_eager(self, workspace: Workspace, step: Step) -> None:
+    def bind(self, workspace: Workspace, x: FloatArray, outputs: Sequence[FloatArray]) -> None:
+        """Let the steps that read the caller's input and fill its outputs know where they are."""
+        targets = iter(outputs)
+        for index, step in enumerate(self.plan.steps):
+            if step.algorithm == "unpack":
+                workspace.record(index)["target"] = next(targets).ctypes.data
+            elif step.inputs and step.inputs[0] is None:
+                workspace.record(index)["source"] = x.ctypes.data
+
+    def run_eager(self, workspace: Workspace, step: Step) -> None:
+        """Run a step that is no compiled code: a layer of the CPU backend."""
         layer = self.graph.layers[step.layer]
         inputs = [self.read_map(workspace, place)[None] for place in step.inputs if place]
         parameters = self.parameters.get(step.layer, {})
@@ -192,8 +197,9 @@ def _to_blocks(plain: FloatArray) -> Floats:
 class CpuEngine:
     """Plans for the input sizes that a network is run at, and the weights packed for them."""
 
-    def __init__(self, parameters: Parameters) -> None:
+    def __init__(self, parameters: Parameters, memory: str = "default") -> None:
         self._parameters = parameters
+        self._memory = memory
         self._plans: OrderedDict[Any, PlannedNetwork] = OrderedDict()
         self._packed: WeakValueDictionary[tuple[int, int, str], PackedWeights] = (
             WeakValueDictionary()
@@ -221,7 +227,7 @@ class CpuEngine:
         return self.planned(graph).forward(x)
 
     def _plan(self, graph: Graph) -> PlannedNetwork:
-        plan = make_plan(graph, graph.output_indices, LANES, choose_algorithm)
+        plan = plan_network(graph, self._memory)
         weights: dict[int, PackedWeights] = {}
         for index, step in enumerate(plan.steps):
             if step.weights is None or step.algorithm == "eager":

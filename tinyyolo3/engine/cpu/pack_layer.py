@@ -7,6 +7,7 @@ from tinyyolo3.engine.cpu.algorithms import merged_parts
 from tinyyolo3.engine.cpu.lower import run_depth
 from tinyyolo3.engine.cpu.packing import Floats, PackedWeights
 from tinyyolo3.engine.cpu.toom_cook import FILTERINGS
+from tinyyolo3.engine.cpu.vectors import LANES
 from tinyyolo3.engine.plan import Step
 from tinyyolo3.network import specs
 from tinyyolo3.network.parameters import LayerParameters
@@ -29,6 +30,23 @@ def pack_step(layer: specs.Convolutional, step: Step, parameters: LayerParameter
     if groups > 1:
         own = packing.merge_groups(own, groups)
     return PackedWeights(_pack(own, step.algorithm), biases)
+
+
+def packed_bytes(layer: specs.Convolutional, step: Step) -> int:
+    """Return the size of what `pack_step` returns, packing nothing."""
+    parts = 1 if step.algorithm == "depthwise" else merged_parts(layer)
+    channels, filters = layer.input_shapes[0][0] // parts, layer.filters // parts
+    taps, count = layer.size**2, packing.panels(filters)
+    biases = count * packing.WIDTH
+    if step.algorithm == "depthwise":
+        weights = packing.blocks(filters) * taps * LANES
+    elif step.algorithm.startswith("winograd"):
+        products = len(FILTERINGS[step.algorithm.split()[1]].distinct_weights) ** 2
+        weights = count * products * packing.blocks(channels) * LANES * packing.WIDTH
+    else:
+        depth = 1 if step.algorithm == "first layer" else run_depth(channels, taps)
+        weights = count * packing.panel_floats(channels, taps, depth)
+    return 4 * (weights + biases)
 
 
 def _part(array: Floats, layer: specs.Convolutional, step: Step) -> Floats:

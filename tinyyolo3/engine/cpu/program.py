@@ -57,8 +57,9 @@ class CodePointer:
             with numba_cache(folder):
                 make = numba.cfunc(self._signature, cache=True, error_model="numpy")
                 code = make(self._function)
-        self._code: Any = code  # the machine code lives as long as this
-        return int(self._code.address)
+        self._code = code  # the machine code lives as long as this
+        address: Any = code.address
+        return int(address)
 
 
 class Operation(CodePointer):
