@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tinyyolo3.engine.cpu import packing
+from tinyyolo3.engine.cpu.arithmetic import BFLOAT16, FLOAT32, Arithmetic
 from tinyyolo3.engine.cpu.first_layer import SIZE as FIRST_LAYER_SIZE
-from tinyyolo3.engine.cpu.microkernel import PANEL, ROWS
+from tinyyolo3.engine.cpu.microkernel import PANEL, ROWS, UNROLL
 from tinyyolo3.engine.cpu.toom_cook import FILTERINGS, Filtering
 from tinyyolo3.engine.cpu.vectors import BLOCK, LANES
 from tinyyolo3.engine.plan import INPUT, Choice, Chooser, Plan, make_plan
@@ -28,6 +29,8 @@ COPY_S = 0.6e-9
 MEMORY_RATE = 20e9
 #: How large the packed weights of a network may be, in multiples of the plain weights' size.
 MEMORY = {"default": 2.8, "low": 1.15}
+#: What a network can be computed in; "bf16" only where `arithmetic.HAS_BFLOAT16`.
+PRECISIONS = ("fp32", "bf16")
 #: A Winograd job's tiles are chosen to stay in this part of the second-level cache.
 TILE_CACHE_BYTES = 700 << 10
 #: From so many channels on, or with so few tiles, weights weigh more than inputs.
@@ -88,6 +91,19 @@ def tile_map(filtering: Filtering, channels: int, height: int, width: int) -> Ti
     return Tiling(filtering, columns, tiles, True, rows)
 
 
+def arithmetic_of(algorithm: str) -> Arithmetic:
+    """Return how an algorithm's matrix product multiplies."""
+    return BFLOAT16 if algorithm.endswith(" bf16") else FLOAT32
+
+
+def run_depth(channels: int, taps: int, algorithm: str) -> int:
+    """Return how many numbers a run of the sum has: a block's lanes, fewer if channels are few."""
+    step = UNROLL * arithmetic_of(algorithm).channels
+    if taps == 1 and channels < LANES:
+        return -(-channels // step) * step
+    return LANES
+
+
 def merged_parts(layer: specs.Convolutional) -> int:
     """Return into how many steps a grouped convolution falls.
 
@@ -102,8 +118,14 @@ def merged_parts(layer: specs.Convolutional) -> int:
     return 1
 
 
-def candidates(layer: specs.Convolutional) -> Iterator[Candidate]:
-    """Yield the ways to compute a convolution that is neither depthwise nor the first layer."""
+def candidates(layer: specs.Convolutional, precision: str = "fp32") -> Iterator[Candidate]:
+    """Yield the ways to compute a convolution that is neither depthwise nor the first layer.
+
+    Args:
+        layer: the convolution.
+        precision: "bf16" for products in bfloat16, beside Winograd's in float32: where that saves
+            more than half of the multiplications it stays the quicker.
+    """
     parts = merged_parts(layer)
     channels, filters = layer.input_shapes[0][0] // parts, layer.filters // parts
     _, height, width = layer.output_shape
@@ -111,16 +133,21 @@ def candidates(layer: specs.Convolutional) -> Iterator[Candidate]:
     depth, wide = packing.blocks(channels) * LANES, packing.panels(filters) * packing.WIDTH
     taps = layer.size**2
     plain_bytes = 4 * depth * wide * taps
-    multiply = pixels * depth * wide * taps / MULTIPLY_RATE
+    arithmetic = BFLOAT16 if precision == "bf16" else FLOAT32
+    suffix = " bf16" if precision == "bf16" else ""
+    plain_bytes //= arithmetic.channels
+    multiply = pixels * depth * wide * taps / (MULTIPLY_RATE * arithmetic.channels)
+    seconds = multiply + plain_bytes / MEMORY_RATE
     if taps == 1 and layer.stride == (1, 1) and layer.padding == 0:
-        yield Candidate("multiply", multiply + plain_bytes / MEMORY_RATE, plain_bytes)
+        yield Candidate(f"multiply{suffix}", seconds, plain_bytes)
         return
     copies = pixels * packing.blocks(channels) * taps
-    seconds = multiply + copies * COPY_S + plain_bytes / MEMORY_RATE
+    seconds += copies * COPY_S
     if filters > height * width:
-        yield Candidate("im2col shared", seconds, plain_bytes, copies * BLOCK)
+        size = copies * BLOCK // arithmetic.channels
+        yield Candidate(f"im2col shared{suffix}", seconds, plain_bytes, size)
     else:
-        yield Candidate("im2col", seconds, plain_bytes)
+        yield Candidate(f"im2col{suffix}", seconds, plain_bytes)
     if layer.size != 3 or layer.dilation != 1 or layer.stride[0] != layer.stride[1]:
         return
     for filtering in FILTERINGS.values():
@@ -173,46 +200,54 @@ def picture_layout(layer: specs.Convolutional) -> tuple[int, int]:
     return row, row * (height + 2 * layer.padding)
 
 
-def plan_network(graph: Graph, memory: str = "default") -> Plan:
+def plan_network(graph: Graph, memory: str = "default", precision: str = "fp32") -> Plan:
     """Return the plan by which this engine runs a network, batch norm folded.
 
     Args:
         graph: the layers.
         memory: a key of `MEMORY`.
+        precision: one of `PRECISIONS`.
     """
-    return make_plan(graph, graph.output_indices, LANES, choose_algorithms(graph, memory))
+    choose = choose_algorithms(graph, memory, precision)
+    return make_plan(graph, graph.output_indices, LANES, choose)
 
 
-def choose_algorithms(graph: Graph, memory: str = "default") -> Chooser:
+def choose_algorithms(graph: Graph, memory: str = "default", precision: str = "fp32") -> Chooser:
     """Return the choice of an algorithm for each layer of a network.
 
     Args:
         graph: the layers, batch norm folded.
         memory: a key of `MEMORY`: how large packed weights may be.
+        precision: one of `PRECISIONS`.
     """
-    open_choices = {
-        layer.index: list(candidates(layer))
+    layers = [
+        layer
         for layer in graph.layers
         if isinstance(layer, specs.Convolutional)
         and not (is_depthwise(layer) or is_first_layer(layer))
-    }
-    picked = pick_candidates(open_choices, MEMORY[memory])
+    ]
+    plain_bytes = sum(
+        4 * layer.filters * layer.input_shapes[0][0] // layer.groups * layer.size**2
+        for layer in layers
+    )
+    choices = {layer.index: list(candidates(layer, precision)) for layer in layers}
+    picked = pick_candidates(choices, MEMORY[memory] * plain_bytes)
     return lambda layer: _choice(layer, picked.get(layer.index))
 
 
 def pick_candidates(
-    choices: Mapping[int, Sequence[Candidate]], factor: float
+    choices: Mapping[int, Sequence[Candidate]], limit: float
 ) -> dict[int, Candidate]:
     """Return the quickest candidates whose weights fit into a limit.
 
-    While they do not, the layer that loses the least time per byte it saves makes do with less.
+    While they do not, the layer that loses the least time per byte it saves makes do with less;
+    padding to whole blocks may leave more than the limit even so.
 
     Args:
         choices: each layer's candidates.
-        factor: the limit, in multiples of what the smallest candidates take.
+        limit: the largest sum of `weight_bytes`.
     """
     picked = {i: min(own, key=lambda c: c.seconds) for i, own in choices.items()}
-    limit = factor * sum(min(c.weight_bytes for c in own) for own in choices.values())
     while sum(c.weight_bytes for c in picked.values()) > limit:
         swaps = [
             ((other.seconds - now.seconds) / (now.weight_bytes - other.weight_bytes), i, other)
@@ -220,6 +255,8 @@ def pick_candidates(
             for other in choices[i]
             if other.weight_bytes < now.weight_bytes
         ]
+        if not swaps:
+            break
         _, index, smaller = min(swaps, key=lambda swap: swap[:2])
         picked[index] = smaller
     return picked

@@ -14,20 +14,20 @@ from typing import Any
 
 import numpy as np
 
+from tinyyolo3.engine.cpu.arithmetic import HALF_BLOCK, HAS_BFLOAT16, round_block
 from tinyyolo3.engine.cpu.microkernel import (
     PANEL,
     ROWS,
-    multiply_half_panel,
-    multiply_panel,
+    TILE_BYTES,
 )
-from tinyyolo3.engine.cpu.program import operation
-from tinyyolo3.engine.cpu.vectors import BLOCK, carray, copy_block, zero_block
+from tinyyolo3.engine.cpu.program import call_panel, operation
+from tinyyolo3.engine.cpu.vectors import BLOCK, carray, copy_block, zero_block, zero_half_block
 from tinyyolo3.parallel import compiled
 
 #: The product's fields: B, C, epilogue.
 _PRODUCT = (
-    "steps", "panels", "half", "weights", "panel_bytes", "target", "target_stride", "bias",
-    "residual", "residual_stride", "slope",
+    "kernel", "half_kernel", "pixel_bytes", "steps", "panels", "half", "weights", "panel_bytes",
+    "target", "target_stride", "bias", "residual", "residual_stride", "slope",
 )  # fmt: skip
 
 
@@ -55,6 +55,7 @@ def multiply_rows(
     if step.residual != 0:
         residual = step.residual + block * step.residual_stride + first * BLOCK
     half = step.half == 1 and panel == step.panels - 1
+    kernel = step.half_kernel if half else step.kernel
     slope = np.float32(step.slope)
     # A map of fewer pixels than a tile has is computed in scratch memory, whatever lies behind
     # its pixels being computed too, and copied.
@@ -66,18 +67,11 @@ def multiply_rows(
         if direct:
             # The last tile overlaps the one before it rather than the end.
             i = min(i, rows - ROWS)
-        offset = i * BLOCK
-        r = residual + offset if residual != 0 else 0
-        if half:
-            multiply_half_panel(
-                a + offset, 1, 0, runs, run_stride, step.steps, b, c_tile + offset, c_stride, bias,
-                r, step.residual_stride, slope,
-            )  # fmt: skip
-        else:
-            multiply_panel(
-                a + offset, 1, 0, runs, run_stride, step.steps, b, c_tile + offset, c_stride, bias,
-                r, step.residual_stride, slope,
-            )  # fmt: skip
+        r = residual + i * BLOCK if residual != 0 else 0
+        call_panel(
+            kernel, a + i * step.pixel_bytes, 1, 0, runs, run_stride, step.steps, b,
+            c_tile + i * BLOCK, c_stride, bias, r, step.residual_stride, slope,
+        )  # fmt: skip
         i += ROWS
     if not direct:
         for n in range(1 if half else PANEL):
@@ -85,17 +79,42 @@ def multiply_rows(
                 copy_block(scratch + (n * ROWS + i) * BLOCK, c + n * step.target_stride + i * BLOCK)
 
 
-@operation("source", "run_stride", "runs", "pixels", "chunk", "panels_per_job", *_PRODUCT)
+@operation(
+    "source", "run_stride", "runs", "rounded", "pixels", "chunk", "panels_per_job", *_PRODUCT,
+)  # fmt: skip
 def multiply_job(steps: Any, index: int, scratch: int) -> None:
-    """One chunk of pixels times some panels: a 1 × 1 convolution, or what im2col has spread out."""
+    """One chunk of pixels times some panels: a 1 × 1 convolution, or what im2col has spread out.
+
+    A float32 map for a bfloat16 product is rounded in scratch memory first, unless im2col has done
+    so already (`rounded`).
+    """
     step = carray(steps, 1)[0]
     chunks = (step.pixels + step.chunk - 1) // step.chunk
     first = (index % chunks) * step.chunk
     rows = min(step.chunk, step.pixels - first)
     panel = (index // chunks) * step.panels_per_job
+    a = step.source + first * step.pixel_bytes
+    stride = step.run_stride
+    if step.rounded == 0 and step.pixel_bytes == HALF_BLOCK:
+        a, stride = scratch + TILE_BYTES, max(rows, ROWS) * HALF_BLOCK
+        for run in range(step.runs):
+            line = step.source + run * step.run_stride + first * BLOCK
+            for i in range(rows):
+                place_block(line + i * BLOCK, a + run * stride + i * HALF_BLOCK, HALF_BLOCK)
     for p in range(panel, min(step.panels, panel + step.panels_per_job)):
-        a = step.source + first * BLOCK
-        multiply_rows(step, a, step.runs, step.run_stride, first, rows, p, scratch)
+        multiply_rows(step, a, step.runs, stride, first, rows, p, scratch)
+
+
+@compiled
+def place_block(source: int, target: int, pixel_bytes: int) -> None:
+    """Copy one pixel's block, rounded to bfloat16 where `pixel_bytes` says so."""
+    if HAS_BFLOAT16:  # a constant: elsewhere the instruction must not even be compiled
+        if pixel_bytes == HALF_BLOCK:
+            round_block(source, target)
+        else:
+            copy_block(source, target)
+    else:
+        copy_block(source, target)
 
 
 #: Where a window's pixels lie in the map.
@@ -113,30 +132,33 @@ def gather_window(
     y = first // step.out_width
     x = first - y * step.out_width
     plane = step.source + block * step.source_stride
+    pixel_bytes = step.pixel_bytes
     shift_y = tap_y * step.dilation - step.padding
     shift_x = tap_x * step.dilation - step.padding
     for _ in range(rows):
         in_y = y * step.stride_y + shift_y
         in_x = x * step.stride_x + shift_x
         if 0 <= in_y < step.height and 0 <= in_x < step.width:
-            copy_block(plane + (in_y * step.width + in_x) * BLOCK, target)
-        else:
+            place_block(plane + (in_y * step.width + in_x) * BLOCK, target, pixel_bytes)
+        elif pixel_bytes == BLOCK:
             zero_block(target)
-        target += BLOCK
+        else:
+            zero_half_block(target)
+        target += pixel_bytes
         x += 1
         if x == step.out_width:
             x = 0
             y += 1
 
 
-@operation(*_WINDOW, "target")
+@operation(*_WINDOW, "pixel_bytes", "target")
 def im2col_job(steps: Any, index: int, _scratch: int) -> None:
     """One position of the window in one block, for all pixels."""
     step = carray(steps, 1)[0]
     block = index // (step.size * step.size)
     tap = index - block * step.size * step.size
     tap_y = tap // step.size
-    target = step.target + index * step.pixels * BLOCK
+    target = step.target + index * step.pixels * step.pixel_bytes
     gather_window(step, block, tap_y, tap - tap_y * step.size, 0, step.pixels, target)
 
 
@@ -149,8 +171,8 @@ def im2col_multiply_job(steps: Any, index: int, scratch: int) -> None:
     rows = min(step.chunk, step.pixels - first)
     panel = (index // chunks) * step.panels_per_job
     # Behind the tile that `multiply_rows` may need; a full tile reads at least ROWS pixels.
-    columns = scratch + ROWS * PANEL * BLOCK
-    stride = max(rows, ROWS) * BLOCK
+    columns = scratch + TILE_BYTES
+    stride = max(rows, ROWS) * step.pixel_bytes
     run = columns
     for block in range(step.blocks):
         for tap_y in range(step.size):

@@ -15,7 +15,8 @@ from tinyyolo3.backends.apply import apply_layer
 from tinyyolo3.backends.cpu import CPU
 from tinyyolo3.engine.cpu import packing
 from tinyyolo3.engine.cpu.algorithms import plan_network
-from tinyyolo3.engine.cpu.lower import Lowered, Lowering, lower_step
+from tinyyolo3.engine.cpu.lower import lower_step
+from tinyyolo3.engine.cpu.lowering import Lowered, Lowering
 from tinyyolo3.engine.cpu.microkernel import ROWS
 from tinyyolo3.engine.cpu.pack_layer import pack_step
 from tinyyolo3.engine.cpu.packing import Floats, PackedWeights
@@ -197,9 +198,11 @@ def _to_blocks(plain: FloatArray) -> Floats:
 class CpuEngine:
     """Plans for the input sizes that a network is run at, and the weights packed for them."""
 
-    def __init__(self, parameters: Parameters, memory: str = "default") -> None:
+    def __init__(
+        self, parameters: Parameters, memory: str = "default", precision: str = "fp32"
+    ) -> None:
         self._parameters = parameters
-        self._memory = memory
+        self._memory, self._precision = memory, precision
         self._plans: OrderedDict[Any, PlannedNetwork] = OrderedDict()
         self._packed: WeakValueDictionary[tuple[int, int, str], PackedWeights] = (
             WeakValueDictionary()
@@ -227,7 +230,7 @@ class CpuEngine:
         return self.planned(graph).forward(x)
 
     def _plan(self, graph: Graph) -> PlannedNetwork:
-        plan = plan_network(graph, self._memory)
+        plan = plan_network(graph, self._memory, self._precision)
         weights: dict[int, PackedWeights] = {}
         for index, step in enumerate(plan.steps):
             if step.weights is None or step.algorithm == "eager":

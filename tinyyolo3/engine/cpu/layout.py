@@ -2,8 +2,9 @@
 
 In a blocked map the channels of one pixel stand side by side, `LANES` of them in a block, so that
 one vector instruction serves one pixel of a block in every layer: a multiply-add, a maximum, a
-copy. Plain maps go in as pictures and come out as logits; in between all is blocked. The lanes beyond the
-last channel hold numbers without meaning (but finite ones), which zero weights multiply away.
+copy. Plain maps go in as pictures and come out as logits; in between all is blocked. The lanes
+beyond the last channel hold numbers without meaning (but finite ones), which zero weights multiply
+away.
 """
 
 from typing import Any

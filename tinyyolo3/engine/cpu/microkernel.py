@@ -27,17 +27,17 @@ from typing import Any
 
 from llvmlite import ir
 
+from tinyyolo3.engine.cpu.arithmetic import BFLOAT16, FLOAT32, HALF_BLOCK, Arithmetic
+from tinyyolo3.engine.cpu.program import code_pointer
 from tinyyolo3.engine.cpu.vectors import (
     BLOCK,
     TARGET,
-    broadcast,
     compiler_fence,
     integer,
     kernel,
     leaky,
     load,
     loop,
-    multiply_add,
     prefetch,
     shift,
     splat,
@@ -63,6 +63,7 @@ def tile_sums(
     vectors: int,
     unroll: int = UNROLL,
     pixel_bytes: int = BLOCK,
+    arithmetic: Arithmetic = FLOAT32,
     ahead: Any = None,
 ) -> Sequence[Any]:
     """Write the loop over the sum; return ``ROWS * vectors`` values, those of a row together.
@@ -73,8 +74,9 @@ def tile_sums(
             B's address.
         start: the sums to begin with.
         vectors: of B's panel.
-        unroll: numbers of A in a step.
+        unroll: numbers of A (or pairs of bfloat16) in a step.
         pixel_bytes: from one row of A to the next.
+        arithmetic: how they are multiplied.
         ahead: an address from which to prefetch as B is read, half as fast.
     """
     a, outer, outer_stride, inner, inner_stride, steps, b = arguments
@@ -85,17 +87,18 @@ def tile_sums(
         for k in range(unroll):
             compiler_fence(builder)
             columns = [
-                load(builder, shift(builder, b_at, (k * vectors + n) * BLOCK))
+                arithmetic.column(builder, shift(builder, b_at, (k * vectors + n) * BLOCK))
                 for n in range(vectors)
             ]
             if ahead is not None:
                 passed = builder.lshr(builder.sub(b_at, b), integer(1))
                 prefetch(builder, shift(builder, builder.add(ahead, passed), k * BLOCK))
             for i in range(ROWS):
-                number = broadcast(builder, shift(builder, a_at, i * pixel_bytes + 4 * k))
+                address = shift(builder, a_at, i * pixel_bytes + 4 * k)
+                number = arithmetic.broadcast(builder, address)
                 for n in range(vectors):
                     at = i * vectors + n
-                    sums[at] = multiply_add(builder, number, columns[n], sums[at])
+                    sums[at] = arithmetic.multiply_add(builder, number, columns[n], sums[at])
         a_next = shift(builder, a_at, 4 * unroll)
         return [*sums, a_next, shift(builder, b_at, unroll * vectors * BLOCK)]
 
@@ -164,3 +167,61 @@ multiply_raw = kernel("tinyyolo3_multiply_raw", _raw, 10)
 multiply_panel = kernel("tinyyolo3_multiply_panel", with_epilogue(PANEL), 12, 1)
 #: The same for a panel of one vector, the last of an odd number.
 multiply_half_panel = kernel("tinyyolo3_multiply_half_panel", with_epilogue(1), 12, 1)
+
+_PAIRS = {"arithmetic": BFLOAT16, "pixel_bytes": HALF_BLOCK}
+#: The same for inputs and weights in bfloat16, two channels in a step.
+multiply_panel_bf16 = kernel("tinyyolo3_multiply_panel_bf16", with_epilogue(PANEL, **_PAIRS), 12, 1)
+multiply_half_panel_bf16 = kernel(
+    "tinyyolo3_multiply_half_panel_bf16", with_epilogue(1, **_PAIRS), 12, 1
+)
+
+
+@code_pointer(12, 1)
+def _panel(
+    a: int, outer: int, outer_stride: int, inner: int, inner_stride: int, steps: int, b: int,
+    c: int, c_stride: int, bias: int, residual: int, residual_stride: int, slope: float,
+) -> None:  # fmt: skip
+    multiply_panel(
+        a, outer, outer_stride, inner, inner_stride, steps, b, c, c_stride, bias, residual,
+        residual_stride, slope,
+    )  # fmt: skip
+
+
+@code_pointer(12, 1)
+def _half_panel(
+    a: int, outer: int, outer_stride: int, inner: int, inner_stride: int, steps: int, b: int,
+    c: int, c_stride: int, bias: int, residual: int, residual_stride: int, slope: float,
+) -> None:  # fmt: skip
+    multiply_half_panel(
+        a, outer, outer_stride, inner, inner_stride, steps, b, c, c_stride, bias, residual,
+        residual_stride, slope,
+    )  # fmt: skip
+
+
+@code_pointer(12, 1)
+def _panel_bf16(
+    a: int, outer: int, outer_stride: int, inner: int, inner_stride: int, steps: int, b: int,
+    c: int, c_stride: int, bias: int, residual: int, residual_stride: int, slope: float,
+) -> None:  # fmt: skip
+    multiply_panel_bf16(
+        a, outer, outer_stride, inner, inner_stride, steps, b, c, c_stride, bias, residual,
+        residual_stride, slope,
+    )  # fmt: skip
+
+
+@code_pointer(12, 1)
+def _half_panel_bf16(
+    a: int, outer: int, outer_stride: int, inner: int, inner_stride: int, steps: int, b: int,
+    c: int, c_stride: int, bias: int, residual: int, residual_stride: int, slope: float,
+) -> None:  # fmt: skip
+    multiply_half_panel_bf16(
+        a, outer, outer_stride, inner, inner_stride, steps, b, c, c_stride, bias, residual,
+        residual_stride, slope,
+    )  # fmt: skip
+
+
+#: The kernels for a full and for a half panel, by the name of their arithmetic.
+PANEL_KERNELS = {
+    FLOAT32.name: (_panel, _half_panel),
+    BFLOAT16.name: (_panel_bf16, _half_panel_bf16),
+}

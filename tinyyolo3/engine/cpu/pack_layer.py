@@ -3,8 +3,8 @@
 import numpy as np
 
 from tinyyolo3.engine.cpu import packing
-from tinyyolo3.engine.cpu.algorithms import merged_parts
-from tinyyolo3.engine.cpu.lower import run_depth
+from tinyyolo3.engine.cpu.algorithms import arithmetic_of, merged_parts, run_depth
+from tinyyolo3.engine.cpu.arithmetic import BFLOAT16
 from tinyyolo3.engine.cpu.packing import Floats, PackedWeights
 from tinyyolo3.engine.cpu.toom_cook import FILTERINGS
 from tinyyolo3.engine.cpu.vectors import LANES
@@ -44,8 +44,10 @@ def packed_bytes(layer: specs.Convolutional, step: Step) -> int:
         products = len(FILTERINGS[step.algorithm.split()[1]].distinct_weights) ** 2
         weights = count * products * packing.blocks(channels) * LANES * packing.WIDTH
     else:
-        depth = 1 if step.algorithm == "first layer" else run_depth(channels, taps)
+        first = step.algorithm == "first layer"
+        depth = 1 if first else run_depth(channels, taps, step.algorithm)
         weights = count * packing.panel_floats(channels, taps, depth)
+        weights //= arithmetic_of(step.algorithm).channels
     return 4 * (weights + biases)
 
 
@@ -63,4 +65,7 @@ def _pack(weights: Floats, algorithm: str) -> Floats:
     if algorithm == "first layer":
         return packing.pack_panels(weights, 1)
     channels, taps = weights.shape[1], weights[0, 0].size
-    return packing.pack_panels(weights, run_depth(channels, taps))
+    packed = packing.pack_panels(weights, run_depth(channels, taps, algorithm))
+    if arithmetic_of(algorithm) is BFLOAT16:
+        return packing.round_panels(packed, weights)
+    return packed

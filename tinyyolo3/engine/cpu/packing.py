@@ -106,6 +106,46 @@ def pack_panels(weights: Floats, depth: int) -> Floats:
     return packed
 
 
+def round_panels(packed: Floats, weights: Floats) -> Floats:
+    """Return `pack_panels`'s result in bfloat16, two rows of numbers interleaved.
+
+    Where a panel has rows x and y one after the other, the result has ``x[0] y[0] x[1] y[1] …``:
+    what one vector of B holds for two channels. Rounded to nearest, ties to even.
+
+    Args:
+        packed: what `pack_panels` returned, with a `depth` that is even.
+        weights: what it was given.
+
+    Returns:
+        Half as many float32 as `packed`, each of them two bfloat16.
+    """
+    rounded = aligned_floats(packed.size // 2)
+    filters = len(weights)
+    count = panels(filters)
+    half = ends_in_half(filters)
+    bits, pairs = packed.view(np.uint32), rounded.view(np.uint32)
+    parallel_for(_round_panels_core, count, bits, pairs, packed.size // count, count, half)
+    return rounded
+
+
+@compiled
+def _round_panels_core(
+    start: int, stop: int, bits: Any, pairs: Any, floats: int, count: int, half: bool
+) -> None:
+    one, sixteen, most = np.uint32(1), np.uint32(16), np.uint32(0x7FFF)
+    for panel in range(start, stop):
+        width = LANES if half and panel == count - 1 else WIDTH
+        source = bits[panel * floats : (panel + 1) * floats]
+        target = pairs[panel * floats // 2 : (panel + 1) * floats // 2]
+        for row in range(floats // WIDTH // 2):
+            for n in range(width):
+                x = source[2 * row * width + n]
+                y = source[(2 * row + 1) * width + n]
+                x = (x + most + ((x >> sixteen) & one)) >> sixteen
+                y = (y + most + ((y >> sixteen) & one)) >> sixteen
+                target[row * width + n] = x | (y << sixteen)
+
+
 def panel_floats(channels: int, taps: int, depth: int) -> int:
     """Return the size of a full panel."""
     return -(-channels // depth) * taps * depth * WIDTH

@@ -1,14 +1,15 @@
 """How long each step of a planned network takes, measured inside the running program.
 
-Timing steps from outside, one call each, would mislead: a call has to start threads, which takes tens
-of microseconds, as long as many a step. So the program itself reads the clock. Between any two steps
-stands one that does nothing else: it begins when all jobs of the step before are done, and the
-step after begins when it is. What that costs is measured too, by two readings in a row.
+Timing steps from outside, one call each, would mislead: a call has to start threads, which takes
+tens of microseconds, as long as many a step. So the program itself reads the clock. Between any two
+steps stands one that does nothing else: it begins when all jobs of the step before are done, and
+the step after begins when it is. What a reading costs, a fraction of a microsecond, is measured by
+two in a row and subtracted.
 """
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -38,7 +39,7 @@ class StepTime:
 
     @property
     def flop_per_s(self) -> float:
-        """Operations of the layer by definition per second; Winograd may pass the machine's peak."""
+        """The layer's operations by definition per second; Winograd may pass the machine's peak."""
         return self.step.flop / self.seconds if self.seconds else 0.0
 
 
@@ -60,11 +61,7 @@ class NetworkProfile:
 
     @property
     def steps_seconds(self) -> float:
-        """The sum over the steps.
-
-        The rest of `seconds` goes to starting threads. The sum may also be the larger one: steps
-        are kept a little further apart when the clock is read between them.
-        """
+        """The sum over the steps; the rest of `seconds` goes to starting threads, and to chance."""
         return sum(step.seconds for step in self.steps)
 
 
@@ -128,7 +125,7 @@ class _TimedProgram:
     """
 
     def __init__(self, planned: PlannedNetwork, workspace: Workspace) -> None:
-        self._pieces: list[Callable[[], Sequence[float]]] = []
+        self._pieces: list[Callable[[], list[float]]] = []
         steps = planned.plan.steps
         start = 0
         for number, step in enumerate(steps):
@@ -145,8 +142,8 @@ class _TimedProgram:
 
 def _timed_eager(
     planned: PlannedNetwork, workspace: Workspace, number: int
-) -> Callable[[], Sequence[float]]:
-    def run() -> Sequence[float]:
+) -> Callable[[], list[float]]:
+    def run() -> list[float]:
         start = time.perf_counter()
         planned.run_eager(workspace, planned.plan.steps[number])
         return [time.perf_counter() - start]
@@ -173,7 +170,7 @@ class _TimedSegment:
         self._counters = packing.aligned_floats(2 * words).view(np.int64)
         self._workspace = workspace
 
-    def run(self) -> Sequence[float]:
+    def run(self) -> list[float]:
         """Run the steps and return the time of each, in seconds, less that of a reading."""
         self._counters[:] = 0
         run_workers(
@@ -184,11 +181,13 @@ class _TimedSegment:
             self._workspace.scratch_addresses,
         )
         between = np.diff(_seconds(self._clock))
-        return np.maximum(between[1:] - between[0], 0.0).tolist()
+        return list(np.maximum(between[1:] - between[0], 0.0))
 
 
 if sys.platform == "win32":
-    _query_counter = types.ExternalFunction("QueryPerformanceCounter", types.int32(types.int64))
+    _query_counter: Any = types.ExternalFunction(
+        "QueryPerformanceCounter", types.int32(types.int64)
+    )
 
     @operation("target")
     def read_clock_job(steps: Any, _index: int, _scratch: int) -> None:
@@ -196,11 +195,13 @@ if sys.platform == "win32":
         _query_counter(carray(steps, 1)[0].target)
 
     def _seconds(readings: NDArray[np.int64]) -> NDArray[np.float64]:
-        ticks = readings[:, 0] - readings[0, 0]
+        ticks = (readings[:, 0] - readings[0, 0]).astype(np.float64)
         return ticks * time.get_clock_info("perf_counter").resolution
 
 else:
-    _clock_gettime = types.ExternalFunction("clock_gettime", types.int32(types.int32, types.int64))
+    _clock_gettime: Any = types.ExternalFunction(
+        "clock_gettime", types.int32(types.int32, types.int64)
+    )
     _MONOTONIC = time.CLOCK_MONOTONIC
 
     @operation("target")
@@ -209,5 +210,6 @@ else:
         _clock_gettime(_MONOTONIC, carray(steps, 1)[0].target)
 
     def _seconds(readings: NDArray[np.int64]) -> NDArray[np.float64]:
-        since = readings - readings[0]
-        return since[:, 0] + 1e-9 * since[:, 1]
+        since = (readings - readings[0]).astype(np.float64)
+        total: NDArray[np.float64] = since[:, 0] + 1e-9 * since[:, 1]
+        return total

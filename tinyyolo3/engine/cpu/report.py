@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinyyolo3.engine.cpu import packing
-from tinyyolo3.engine.cpu.lower import Lowering, lower_step
+from tinyyolo3.engine.cpu.lower import lower_step
+from tinyyolo3.engine.cpu.lowering import Lowering
 from tinyyolo3.engine.cpu.pack_layer import packed_bytes
 from tinyyolo3.engine.cpu.packing import PackedWeights
 from tinyyolo3.engine.cpu.toom_cook import FILTERINGS

@@ -29,6 +29,7 @@ BLOCK = TARGET.bytes
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
 FLOAT = ir.FloatType()
 VECTOR = ir.VectorType(FLOAT, LANES)
+VECTOR_HALF = ir.VectorType(FLOAT, LANES // 2)
 
 #: The kind of function that writes a kernel's instructions, given its arguments.
 Emit = Callable[[ir.IRBuilder, Sequence[Any]], Any]
@@ -72,11 +73,6 @@ def splat(builder: ir.IRBuilder, number: Any, kind: Any = VECTOR) -> Any:
     first = builder.insert_element(undefined, number, ir.Constant(INT32, 0))
     zeros = ir.Constant(ir.VectorType(INT32, kind.count), [0] * kind.count)
     return builder.shuffle_vector(first, undefined, zeros)
-
-
-def broadcast(builder: ir.IRBuilder, address: Any) -> Any:
-    """Read one float into all lanes."""
-    return splat(builder, load(builder, address, FLOAT, 4))
 
 
 def multiply_add(builder: ir.IRBuilder, x: Any, y: Any, z: Any) -> Any:
@@ -213,6 +209,10 @@ def _intrinsic(signature: Any, call: Callable[..., Any]) -> Any:
 copy_block = inline(lambda b, a: store(b, load(b, a[0]), a[1]), 2)
 #: ``zero_block(target)``.
 zero_block = inline(lambda b, a: store(b, vector(0.0), a[0]), 1)
+#: ``zero_half_block(target)``: a block of channels in bfloat16.
+zero_half_block = inline(
+    lambda b, a: store(b, ir.Constant(VECTOR_HALF, [0.0] * (LANES // 2)), a[0], BLOCK // 2), 1
+)
 #: ``add_block(x, y, target)``.
 add_block = inline(lambda b, a: store(b, b.fadd(load(b, a[0]), load(b, a[1])), a[2]), 3)
 #: ``maximum_block(x, y, target)``.

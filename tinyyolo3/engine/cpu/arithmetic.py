@@ -1,0 +1,110 @@
+"""The two kinds of numbers that the matrix kernel multiplies: float32, and pairs of bfloat16.
+
+A bfloat16 is the upper half of a float32: its range, and 8 bits of its precision. One instruction
+(AVX-512 BF16's ``vdpbf16ps``) multiplies two neighbouring channels of a pixel with their weights
+and adds both products to a float32 sum: twice as many multiplications as in float32, from half the
+memory. Products and sums are float32; what is lost is in the rounding of inputs and weights, to one
+part in 256 each.
+
+Either way the kernel reads four bytes of A, broadcasts them, and reads whole vectors of B.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from llvmlite import ir
+
+from tinyyolo3.engine.cpu.vectors import (
+    BLOCK,
+    FLOAT,
+    INT32,
+    LANES,
+    TARGET,
+    VECTOR,
+    inline,
+    load,
+    multiply_add,
+    splat,
+    store,
+)
+
+#: Bytes of one pixel's block of channels in bfloat16.
+HALF_BLOCK = BLOCK // 2
+
+
+class _BFloat16(ir.Type):
+    """LLVM's ``bfloat``, which llvmlite has no name for."""
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _BFloat16)
+
+    def __hash__(self) -> int:
+        return hash(_BFloat16)
+
+
+PAIRS = ir.VectorType(_BFloat16(), 2 * LANES)
+BFLOATS = ir.VectorType(_BFloat16(), LANES)
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How the matrix kernel multiplies.
+
+    Attributes:
+        name: for the compiled functions' names.
+        channels: of A in the four bytes that are broadcast.
+        broadcast: ``(builder, address)``: four bytes of A, in all lanes.
+        column: ``(builder, address)``: a vector of B.
+        multiply_add: ``(builder, x, y, sums)``.
+    """
+
+    name: str
+    channels: int
+    broadcast: Callable[[ir.IRBuilder, Any], Any]
+    column: Callable[[ir.IRBuilder, Any], Any]
+    multiply_add: Callable[[ir.IRBuilder, Any, Any, Any], Any]
+
+
+def _broadcast_pair(builder: ir.IRBuilder, address: Any) -> Any:
+    pair = load(builder, address, INT32, 4)
+    return builder.bitcast(splat(builder, pair, ir.VectorType(INT32, LANES)), PAIRS)
+
+
+def _multiply_pairs(builder: ir.IRBuilder, x: Any, y: Any, sums: Any) -> Any:
+    name = "llvm.x86.avx512bf16.dpbf16ps.512"
+    kind = ir.FunctionType(VECTOR, [VECTOR, PAIRS, PAIRS])
+    function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+    return builder.call(function, [sums, x, y])
+
+
+def _round_block(builder: ir.IRBuilder, arguments: Any) -> None:
+    source, target = arguments
+    name = "llvm.x86.avx512bf16.cvtneps2bf16.512"
+    kind = ir.FunctionType(BFLOATS, [VECTOR])
+    function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+    store(builder, builder.call(function, [load(builder, source)]), target, HALF_BLOCK)
+
+
+FLOAT32 = Arithmetic(
+    "float32",
+    1,
+    lambda builder, address: splat(builder, load(builder, address, FLOAT, 4)),
+    load,
+    multiply_add,
+)
+BFLOAT16 = Arithmetic(
+    "bfloat16",
+    2,
+    _broadcast_pair,
+    lambda builder, address: load(builder, address, PAIRS),
+    _multiply_pairs,
+)
+
+#: Whether the processor multiplies bfloat16; code that asks for it compiles nowhere else.
+HAS_BFLOAT16 = TARGET.bf16
+#: ``round_block(source, target)``: one pixel's block of channels to bfloat16, ties to even.
+round_block = inline(_round_block, 2)

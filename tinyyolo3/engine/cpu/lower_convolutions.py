@@ -1,0 +1,271 @@
+"""Lowering of convolutions: into how many jobs, on which pixels, with which panels."""
+
+from tinyyolo3.engine.cpu import convolution, depthwise, first_layer, packing, winograd
+from tinyyolo3.engine.cpu.algorithms import (
+    SLOPES,
+    Tiling,
+    arithmetic_of,
+    picture_layout,
+    run_depth,
+    tile_map,
+)
+from tinyyolo3.engine.cpu.arithmetic import HALF_BLOCK
+from tinyyolo3.engine.cpu.lowering import JOBS, Lowered, Lowering, place_fields
+from tinyyolo3.engine.cpu.microkernel import PANEL, PANEL_KERNELS, ROWS, TILE_BYTES, UNROLL
+from tinyyolo3.engine.cpu.packing import PackedWeights
+from tinyyolo3.engine.cpu.program import CodePointer
+from tinyyolo3.engine.cpu.toom_cook import FILTERINGS
+from tinyyolo3.engine.cpu.vectors import BLOCK
+from tinyyolo3.engine.cpu.winograd_kernels import TRANSFORMS
+from tinyyolo3.engine.plan import Place, Step
+from tinyyolo3.network import specs
+
+#: Inputs of a job's pixels are chosen to stay in this part of the second-level cache.
+PIXEL_CACHE_BYTES = 384 << 10
+#: Weights up to this size may be read once by every chunk of pixels.
+SMALL_WEIGHTS = 600 << 10
+
+Fields = dict[str, float | CodePointer]
+
+
+def _convolution(step: Step, low: Lowering) -> specs.Convolutional:
+    assert step.weights is not None
+    layer = low.graph.layers[step.weights]
+    assert isinstance(layer, specs.Convolutional)
+    return layer
+
+
+def _epilogue(low: Lowering, step: Step, packed: PackedWeights | None) -> Fields:
+    """Return the fields that all convolutions share."""
+    assert packed is not None
+    assert step.output is not None
+    residual = step.residual
+    return {
+        "weights": packed.weights.ctypes.data,
+        "bias": packed.biases.ctypes.data,
+        **place_fields(low, step.output, "target"),
+        "residual": low.address(residual) if residual else 0,
+        "residual_stride": residual.stride if residual else 0,
+        "slope": SLOPES.get(_convolution(step, low).activation, 1.0),
+    }
+
+
+def _product(low: Lowering, step: Step, packed: PackedWeights | None, taps: int) -> Fields:
+    """Return the fields of a product with packed panels."""
+    assert step.inputs[0] is not None
+    assert step.output is not None
+    channels, filters = step.inputs[0].shape[0], step.output.shape[0]
+    depth = run_depth(channels, taps, step.algorithm)
+    arithmetic = arithmetic_of(step.algorithm)
+    kernel, half_kernel = PANEL_KERNELS[arithmetic.name]
+    panel_floats = packing.panel_floats(channels, taps, depth) // arithmetic.channels
+    return {
+        **_epilogue(low, step, packed),
+        "kernel": kernel,
+        "half_kernel": half_kernel,
+        "pixel_bytes": BLOCK // arithmetic.channels,
+        "steps": depth // (UNROLL * arithmetic.channels),
+        "panels": packing.panels(filters),
+        "half": packing.ends_in_half(filters),
+        "panel_bytes": 4 * panel_floats,
+    }
+
+
+def _chunk(pixels: int, pixel_bytes: int, weight_bytes: float, cache: int) -> int:
+    """Return how many pixels a job takes: as many as the cache holds, in equal shares."""
+    chunk = max(4 * ROWS, min(512, cache // pixel_bytes))
+    chunks = -(-pixels // chunk)
+    if weight_bytes < SMALL_WEIGHTS and pixels >= JOBS * 4 * ROWS:
+        chunks = -(-chunks // JOBS) * JOBS
+    chunk = -(-pixels // chunks)
+    return -(-chunk // ROWS) * ROWS if chunk > ROWS else pixels
+
+
+def _panels_per_job(chunks: int, panels: int) -> int:
+    """Return how many panels a job takes, so that there are enough jobs."""
+    share = panels
+    while chunks * -(-panels // share) < JOBS and share > 1:
+        share = -(-share // 2)
+    return share
+
+
+def lower_multiply(low: Lowering, step: Step, packed: PackedWeights | None) -> list[Lowered]:
+    """A 1 × 1 convolution."""
+    place = step.inputs[0]
+    assert place is not None
+    product = _product(low, step, packed, taps=1)
+    runs = packing.blocks(place.shape[0])
+    fields: Fields = {"source": low.address(place), "run_stride": place.stride}
+    return [_multiply(step, product, fields, runs)]
+
+
+def _multiply(step: Step, product: Fields, fields: Fields, runs: int) -> Lowered:
+    assert step.output is not None
+    pixels = step.output.shape[1] * step.output.shape[2]
+    panels = packing.panels(step.output.shape[0])
+    panel_bytes = product["panel_bytes"]
+    assert isinstance(panel_bytes, int)
+    chunk = _chunk(pixels, runs * BLOCK, panels * panel_bytes, PIXEL_CACHE_BYTES)
+    chunks = -(-pixels // chunk)
+    share = _panels_per_job(chunks, panels)
+    record = {
+        **product, **fields, "runs": runs, "pixels": pixels, "chunk": chunk,
+        "panels_per_job": share,
+    }  # fmt: skip
+    jobs = chunks * -(-panels // share)
+    scratch = TILE_BYTES + runs * max(chunk, ROWS) * HALF_BLOCK
+    return Lowered(convolution.multiply_job, record, jobs, scratch)
+
+
+def _window(low: Lowering, step: Step) -> dict[str, int]:
+    layer = _convolution(step, low)
+    place, output = step.inputs[0], step.output
+    assert place is not None
+    assert output is not None
+    return {
+        **place_fields(low, place),
+        "blocks": packing.blocks(place.shape[0]),
+        "height": place.shape[1],
+        "width": place.shape[2],
+        "out_width": output.shape[2],
+        "size": layer.size,
+        "stride_y": layer.stride[0],
+        "stride_x": layer.stride[1],
+        "dilation": layer.dilation,
+        "padding": layer.padding * layer.dilation,
+        "pixels": output.shape[1] * output.shape[2],
+    }
+
+
+def lower_im2col(low: Lowering, step: Step, packed: PackedWeights | None) -> list[Lowered]:
+    """Any window, a chunk of pixels at a time."""
+    window = _window(low, step)
+    taps = window["size"] ** 2
+    product = _product(low, step, packed, taps)
+    pixel_bytes = window["blocks"] * taps * BLOCK // arithmetic_of(step.algorithm).channels
+    chunk = max(ROWS, min(8 * ROWS, PIXEL_CACHE_BYTES // pixel_bytes // ROWS * ROWS))
+    chunks = -(-window["pixels"] // chunk)
+    panels = packing.panels(_convolution(step, low).filters)
+    share = _panels_per_job(chunks, panels)
+    jobs = chunks * -(-panels // share)
+    record = {**window, **product, "chunk": chunk, "panels_per_job": share}
+    scratch = TILE_BYTES + pixel_bytes * chunk
+    return [Lowered(convolution.im2col_multiply_job, record, jobs, scratch)]
+
+
+def lower_im2col_shared(low: Lowering, step: Step, packed: PackedWeights | None) -> list[Lowered]:
+    """Any window, spread out for all pixels first."""
+    window = _window(low, step)
+    taps = window["size"] ** 2
+    columns = low.workspace(step)
+    pixel_bytes = BLOCK // arithmetic_of(step.algorithm).channels
+    runs = window["blocks"] * taps
+    spread: Fields = {**window, "pixel_bytes": pixel_bytes, "target": columns}
+    stride = window["pixels"] * pixel_bytes
+    fields: Fields = {"source": columns, "run_stride": stride, "rounded": 1}
+    product = _product(low, step, packed, taps)
+    return [
+        Lowered(convolution.im2col_job, spread, runs),
+        _multiply(step, product, fields, runs),
+    ]
+
+
+def lower_winograd(low: Lowering, step: Step, packed: PackedWeights | None) -> list[Lowered]:
+    """A 3 × 3 window by minimal filtering."""
+    layer = _convolution(step, low)
+    place, output = step.inputs[0], step.output
+    assert place is not None
+    assert output is not None
+    name = step.algorithm.split()[1]
+    tiling = tile_map(FILTERINGS[name], place.shape[0], *output.shape[1:])
+    record = {
+        **_epilogue(low, step, packed),
+        **_tiles(tiling, place, output),
+        **place_fields(low, place),
+        "padding": layer.padding,
+        "order": low.orders[name],
+    }
+    sums = tiling.filtering.products**2 * tiling.padded * BLOCK
+    blocks, panels = packing.blocks(place.shape[0]), packing.panels(output.shape[0])
+    scratch = winograd.EDGE_BYTES + PANEL * sums
+    if tiling.fused:
+        jobs = -(-tiling.tiles // tiling.per_job)
+        record["tiles_per_job"] = tiling.per_job
+        return [Lowered(winograd.winograd_fused_job, record, jobs, scratch + blocks * sums)]
+    record["inputs"] = low.workspace(step)
+    return [
+        Lowered(winograd.winograd_input_job, record, blocks, winograd.EDGE_BYTES),
+        Lowered(winograd.winograd_output_job, record, panels, scratch),
+    ]
+
+
+def _tiles(tiling: Tiling, place: Place, output: Place) -> Fields:
+    """Return the fields of a Winograd convolution's shape."""
+    filtering = tiling.filtering
+    forward, back = TRANSFORMS[filtering.name]
+    return {
+        "transform": forward,
+        "back": back,
+        "m": filtering.m,
+        "products": filtering.products,
+        "extent": filtering.extent,
+        "stride": filtering.stride,
+        "blocks": packing.blocks(place.shape[0]),
+        "height": place.shape[1],
+        "width": place.shape[2],
+        "out_height": output.shape[1],
+        "out_width": output.shape[2],
+        "tiles_x": tiling.columns,
+        "tiles": tiling.tiles,
+        "padded_tiles": tiling.padded,
+        "distinct": len(filtering.distinct_weights) ** 2,
+        "panels": packing.panels(output.shape[0]),
+        "half": packing.ends_in_half(output.shape[0]),
+    }
+
+
+def lower_first_layer(low: Lowering, step: Step, packed: PackedWeights | None) -> list[Lowered]:
+    """A 3 × 3 window on the plain picture."""
+    layer = _convolution(step, low)
+    channels, height, width = layer.input_shapes[0]
+    filters, out_height, out_width = layer.output_shape
+    row, plane = picture_layout(layer)
+    picture = low.workspace(step)
+    shared = {"row_bytes": row, "plane_bytes": plane}
+    pad = {
+        **shared, "height": height, "width": width, "padding": layer.padding, "target": picture,
+    }  # fmt: skip
+    record = {
+        **_epilogue(low, step, packed),
+        **shared,
+        "source": picture,
+        "channels": channels,
+        "out_width": out_width,
+        "panels": packing.panels(filters),
+        "half": packing.ends_in_half(filters),
+        "panel_bytes": 4 * packing.panel_floats(channels, layer.size**2, 1),
+    }
+    operation = {
+        (1, 1): first_layer.first_layer_job,
+        (2, 2): first_layer.first_layer_stride_2_job,
+    }[layer.stride]
+    rows = channels * (height + 2 * layer.padding)
+    return [
+        Lowered(first_layer.pad_picture_job, pad, rows),
+        Lowered(operation, record, out_height),
+    ]
+
+
+def lower_depthwise(low: Lowering, step: Step, packed: PackedWeights | None) -> list[Lowered]:
+    """A window for each channel of its own."""
+    assert step.output is not None
+    blocks = packing.blocks(step.output.shape[0])
+    out_height = step.output.shape[1]
+    bands = max(1, min(-(-JOBS // blocks), out_height))
+    record = {
+        **_window(low, step),
+        **_epilogue(low, step, packed),
+        "out_height": out_height,
+        "bands": bands,
+    }
+    return [Lowered(depthwise.depthwise_job, record, blocks * bands)]
