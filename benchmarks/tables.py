@@ -1,63 +1,163 @@
-"""Write the README's benchmark table from the stored results.
+"""Write the README's benchmark tables from the stored results.
 
     python benchmarks/tables.py [--check]
 
-The table stands between two marker comments; ``--check`` only tells whether it is up to date.
+They stand between two marker comments; ``--check`` only tells whether they are up to date.
 """
 
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from peers import ENTRIES
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
 BEGIN, END = "<!-- benchmark:cpu -->", "<!-- /benchmark:cpu -->"
+OURS, OURS_BFLOAT16, OPENCV = "tinyyolo3", "tinyyolo3-bf16", "opencv"
+#: Where an engine has no figure.
+NONE = "–"
+
+Rows = dict[str, dict[str, Any]]
 
 
-def cpu_table(results: dict[str, Any]) -> str:
-    """Return the Markdown table for ``results/cpu.json``, ratios first."""
-    lines = [
-        "| network | GFLOP | speed-up, network | speed-up, picture to boxes "
-        "| tinyyolo3 ms | OpenCV ms | peak MB: ours / OpenCV |",
-        "|---|---|---|---|---|---|---|",
+def cpu_tables(results: dict[str, Any]) -> str:
+    """Return the Markdown for ``results/cpu.json``: ratios, then every engine's figures."""
+    comparisons = list(_comparisons(results))
+    measured = {name for _, _, _, rows in comparisons for name in rows}
+    engines = [name for name in ENTRIES if name in measured]
+    ratios = [_ratios(*comparison) for comparison in comparisons]
+    titles = [
+        *("network", "GFLOP", "threads", "× best float32 peer", "× OpenCV"),
+        *("× OpenCV, picture to boxes", "tinyyolo3 ms", "peak MB: ours / best / OpenCV"),
     ]
-    for name, row in results["networks"].items():
-        ours, theirs = row["tinyyolo3"], row["opencv"]
-        lines.append(
-            f"| {name} | {row['gflop']:.2f} | {row['network_ratio']:.2f} × "
-            f"| {row['detect_ratio']:.2f} × | {ours['network_ms']:.1f} "
-            f"| {theirs['network_ms']:.1f} | {ours['peak_mb']} / {theirs['peak_mb']} |"
-        )
-    first = next(iter(results["networks"].values()))
-    lines += [
-        "",
-        f"Median of {results['runs']} interleaved runs, batch 1, float32, {results['threads']} "
-        f"threads on {results['device']}; tinyyolo3 {first['tinyyolo3']['version']} "
-        f"(commit {results['commit']}), OpenCV {first['opencv']['version']}, NumPy "
-        f"{results['numpy']}, Python {results['python']}, {results['date']}.",
+    if OURS_BFLOAT16 in measured:
+        titles.append("in bfloat16: × best peer")
+        for line, (*_, rows) in zip(ratios, comparisons, strict=True):
+            line.append(_against_best(rows, OURS_BFLOAT16))
+    figures = [
+        [network, threads, *(_figures(rows.get(name)) for name in engines)]
+        for network, _, threads, rows in comparisons
     ]
-    return "\n".join(lines)
+    return "\n".join(
+        [
+            *_table(titles, ratios),
+            "",
+            "Milliseconds of a forward pass, and peak MB, of each:",
+            "",
+            *_table(["network", "threads", *(ENTRIES[name].label for name in engines)], figures),
+            "",
+            _conditions(results, comparisons, engines),
+        ]
+    )
+
+
+def best_peer(rows: Rows, precision: str) -> str | None:
+    """Return the quickest engine that is not ours and computes in `precision`; None without any."""
+    peers = [
+        name
+        for name, row in rows.items()
+        if not ENTRIES[name].own and row["precision"] == precision
+    ]
+    return min(peers, key=lambda name: float(rows[name]["network_ms"]), default=None)
+
+
+def _comparisons(results: dict[str, Any]) -> Iterator[tuple[str, float, str, Rows]]:
+    """Yield (network, GFLOP, threads, rows by engine)."""
+    for network, found in results["networks"].items():
+        for threads, rows in found["threads"].items():
+            yield network, found["gflop"], threads, rows
+
+
+def _ratios(network: str, gflop: float, threads: str, rows: Rows) -> list[str]:
+    ours, opencv, best = rows[OURS], rows.get(OPENCV), best_peer(rows, "float32")
+    peer = None if best is None else rows[best]
+    memory = [NONE if row is None else str(row["peak_mb"]) for row in (ours, peer, opencv)]
+    return [
+        network,
+        f"{gflop:.2f}",
+        threads,
+        _against_best(rows, OURS),
+        _ratio(opencv, ours, "network_ms"),
+        _ratio(opencv, ours, "detect_ms"),
+        _milliseconds(ours["network_ms"]),
+        " / ".join(memory),
+    ]
+
+
+def _against_best(rows: Rows, own: str) -> str:
+    """Return the ratio of the best peer of an own engine's precision to it, and its name."""
+    if own not in rows:
+        return NONE
+    best = best_peer(rows, rows[own]["precision"])
+    if best is None:
+        return NONE
+    return f"{_ratio(rows[best], rows[own], 'network_ms')} ({ENTRIES[best].label})"
+
+
+def _ratio(peer: dict[str, Any] | None, ours: dict[str, Any], what: str) -> str:
+    """Return how many times as long the peer takes."""
+    return NONE if peer is None else f"{peer[what] / ours[what]:.2f}"
+
+
+def _figures(row: dict[str, Any] | None) -> str:
+    return NONE if row is None else f"{_milliseconds(row['network_ms'])} ({row['peak_mb']})"
+
+
+def _milliseconds(value: float) -> str:
+    """Return three digits, which is more than repeats."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _table(titles: list[str], lines: list[list[str]]) -> list[str]:
+    """Return the lines of a Markdown table."""
+    return [f"| {' | '.join(cells)} |" for cells in (titles, ["---"] * len(titles), *lines)]
+
+
+def _conditions(
+    results: dict[str, Any], comparisons: list[tuple[str, float, str, Rows]], engines: list[str]
+) -> str:
+    """Return the line that says what was measured, on what, with which versions."""
+    used: dict[str, str] = {}
+    for name in engines:
+        row = next(rows[name] for *_, rows in comparisons if name in rows)
+        # One library may be there in several settings, of which the first names it.
+        used.setdefault(ENTRIES[name].module, f"{ENTRIES[name].label} {row['version']}")
+    versions = ", ".join(used.values())
+    reduced = ", ".join(
+        ENTRIES[name].label
+        for name in engines
+        if any(rows.get(name, {}).get("precision") == "bfloat16" for *_, rows in comparisons)
+    )
+    precision = f"float32 (in bfloat16: {reduced})" if reduced else "float32"
+    return (
+        f"Medians of {results['runs']} interleaved rounds, batch 1, {precision}, on "
+        f"{results['device']} with {results['cores']} cores; {versions}; NumPy {results['numpy']}, "
+        f"Numba {results['numba']}, Python {results['python']}; commit {results['commit']}, "
+        f"{results['date']}."
+    )
 
 
 def with_table(readme: str, table: str) -> str:
-    """Return the README's text with the table between the markers replaced."""
+    """Return the README's text with what is between the markers replaced."""
     before, _, rest = readme.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{table}\n{END}{after}"
 
 
 def main() -> None:
-    """Write or check the table."""
+    """Write or check the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="exit with 1 if it is out of date")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if they are out of date")
     options = parser.parse_args()
-    table = cpu_table(json.loads((HERE / "results" / "cpu.json").read_text()))
+    tables = cpu_tables(json.loads((HERE / "results" / "cpu.json").read_text()))
     text = README.read_text()
     if options.check:
-        sys.exit(with_table(text, table) != text)
-    README.write_text(with_table(text, table))
+        sys.exit(with_table(text, tables) != text)
+    README.write_text(with_table(text, tables))
 
 
 if __name__ == "__main__":

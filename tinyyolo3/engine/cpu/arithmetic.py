@@ -33,7 +33,7 @@ from tinyyolo3.engine.cpu.vectors import (
 HALF_BLOCK = BLOCK // 2
 
 
-class _BFloat16(ir.Type):
+class _BFloat16(ir.Type):  # type: ignore[misc]  # llvmlite has no types
     """LLVM's ``bfloat``, which llvmlite has no name for."""
 
     def _to_string(self) -> str:
