@@ -45,7 +45,9 @@ def _allocate(size: int) -> Floats:
 class Workspace:
     """One run's memory: the arena, each worker's scratch, and the program with its addresses.
 
-    Two runs at the same time each take a workspace of their own.
+    Two runs at the same time each take a workspace of their own. A worker's thread holds on to the
+    workspace, and through it to all memory that the program names by address: an interrupt that
+    ends the caller's run leaves the others reading.
     """
 
     def __init__(self, planned: "PlannedNetwork", workers: int, allocate: Allocate) -> None:
@@ -64,14 +66,13 @@ class Workspace:
         ]
         self.table = np.array(rows, np.int64).reshape(-1, 3)
         size = max((operation.scratch for operation in flat), default=0)
-        # A distance of a multiple of a page between workers' scratch would put the same lines of
-        # all of them into the same cache sets.
-        size = -(-size // 4096) * 4096 + SLACK_BYTES // BLOCK * BLOCK
-        self.scratch = [allocate(size) for _ in range(workers)]
-        self.scratch_addresses = np.array([s.ctypes.data for s in self.scratch], np.int64)
+        self.scratch = [allocate(size + SLACK_BYTES) for _ in range(workers)]
+        self._scratch_addresses = np.array([s.ctypes.data for s in self.scratch], np.int64)
         words = max(1, len(flat)) * (workers + 1) * LINE
-        self.counters = packing.aligned_floats(2 * words).view(np.int64)
+        self._counters = packing.aligned_floats(2 * words).view(np.int64)
         self.workers = workers
+        self._weights = planned.weights
+        self.callers_arrays: tuple[FloatArray, ...] = ()
 
     def record(self, step: int) -> NDArray[Any]:
         """Return the record of a step's first operation."""
@@ -82,10 +83,12 @@ class Workspace:
         table = self.table[self.ends[first] : self.ends[last]]
         if not len(table):
             return
-        self.counters[: len(table) * (self.workers + 1) * LINE] = 0
-        run_workers(
-            run_steps, self.workers, table, self.counters.ctypes.data, self.scratch_addresses
-        )
+        self._counters[: len(table) * (self.workers + 1) * LINE] = 0
+        run_workers(self._run_worker, self.workers, table)
+
+    def _run_worker(self, worker: int, workers: int, table: NDArray[np.int64]) -> None:
+        counters = self._counters.ctypes.data
+        run_steps(worker, workers, table, counters, self._scratch_addresses)
 
 
 def _record(lowered: Lowered) -> NDArray[Any]:
@@ -126,6 +129,7 @@ class PlannedNetwork:
         workspace = self.take_workspace()
         for image in range(len(x)):
             self.run_image(workspace, x[image], [out[image] for out in outputs])
+        workspace.callers_arrays = ()
         self.idle.append(workspace)
         return list(outputs)
 
@@ -155,6 +159,7 @@ class PlannedNetwork:
 
     def bind(self, workspace: Workspace, x: FloatArray, outputs: Sequence[FloatArray]) -> None:
         """Let the steps that read the caller's input and fill its outputs know where they are."""
+        workspace.callers_arrays = (x, *outputs)
         targets = iter(outputs)
         for index, step in enumerate(self.plan.steps):
             if step.algorithm == "unpack":
