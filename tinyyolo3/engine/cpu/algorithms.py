@@ -63,20 +63,25 @@ class Tiling:
         columns: tiles side by side.
         tiles: tiles in all.
         fused: whether a job takes a block of tiles through all stages.
-        per_job: tiles of such a job; all of them if not fused.
+        jobs: how many such jobs; 1 if not fused.
     """
 
     filtering: Filtering
     columns: int
     tiles: int
     fused: bool
-    per_job: int
+    jobs: int
 
     @property
     def padded(self) -> int:
         """Tiles of a job rounded up to the matrix kernel's, and odd: no stride of a power of 2."""
-        rows = -(-self.per_job // ROWS) * ROWS
+        rows = -(-_tile_rows(self.tiles) // self.jobs) * ROWS
         return rows + 1 - rows % 2
+
+
+def _tile_rows(tiles: int) -> int:
+    """Return how many tiles of the matrix kernel hold so many tiles of the map."""
+    return -(-tiles // ROWS)
 
 
 def tile_map(filtering: Filtering, channels: int, height: int, width: int) -> Tiling:
@@ -84,11 +89,14 @@ def tile_map(filtering: Filtering, channels: int, height: int, width: int) -> Ti
     columns = -(-width // filtering.m)
     tiles = columns * -(-height // filtering.m)
     if channels >= SPLIT_CHANNELS or tiles <= SPLIT_TILES:
-        return Tiling(filtering, columns, tiles, False, tiles)
+        return Tiling(filtering, columns, tiles, False, 1)
     vectors = filtering.products**2 * (packing.blocks(channels) + PANEL)
     fitting = TILE_CACHE_BYTES // (vectors * BLOCK)
-    rows = max(1, min(4, fitting // ROWS)) * ROWS
-    return Tiling(filtering, columns, tiles, True, rows)
+    most = max(1, min(4, fitting // ROWS))
+    # An even number of jobs, as equal as may be: a thread that has one more than the others keeps
+    # all of them waiting.
+    jobs = -(-_tile_rows(tiles) // most)
+    return Tiling(filtering, columns, tiles, True, min(jobs + jobs % 2, _tile_rows(tiles)))
 
 
 def arithmetic_of(algorithm: str) -> Arithmetic:
@@ -161,14 +169,13 @@ def _winograd(
     _, height, width = layer.output_shape
     tiling = tile_map(filtering, channels, height, width)
     squares = filtering.products**2
-    jobs = -(-tiling.tiles // tiling.per_job)
-    rows = -(-tiling.tiles // ROWS) * ROWS
+    rows = _tile_rows(tiling.tiles) * ROWS
     depth, wide = packing.blocks(channels) * LANES, packing.panels(filters) * packing.WIDTH
     transforms = rows * squares * (depth + wide) / LANES * TRANSFORM_S
     size = 4 * len(filtering.distinct_weights) ** 2 * depth * wide
     seconds = rows * squares * depth * wide / MULTIPLY_RATE + transforms + size / MEMORY_RATE
     # A job streams all weights through its cache; from main memory only the first time.
-    seconds += (jobs - 1) * size / (10 * MEMORY_RATE) if tiling.fused else 0.0
+    seconds += (tiling.jobs - 1) * size / (10 * MEMORY_RATE) if tiling.fused else 0.0
     shared = 0 if tiling.fused else squares * tiling.padded * packing.blocks(channels) * BLOCK
     kind = "fused" if tiling.fused else "shared"
     return Candidate(f"winograd {filtering.name} {kind}", seconds, size, shared)

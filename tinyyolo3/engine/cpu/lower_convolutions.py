@@ -189,9 +189,9 @@ def lower_winograd(low: Lowering, step: Step, packed: PackedWeights | None) -> l
     blocks, panels = packing.blocks(place.shape[0]), packing.panels(output.shape[0])
     scratch = winograd.EDGE_BYTES + PANEL * sums
     if tiling.fused:
-        jobs = -(-tiling.tiles // tiling.per_job)
-        record["tiles_per_job"] = tiling.per_job
-        return [Lowered(winograd.winograd_fused_job, record, jobs, scratch + blocks * sums)]
+        record["jobs"] = tiling.jobs
+        scratch += blocks * sums
+        return [Lowered(winograd.winograd_fused_job, record, tiling.jobs, scratch)]
     record["inputs"] = low.workspace(step)
     return [
         Lowered(winograd.winograd_input_job, record, blocks, winograd.EDGE_BYTES),

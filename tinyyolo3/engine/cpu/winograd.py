@@ -154,12 +154,13 @@ def finish_panel(
         transform_outputs(step, panel * PANEL + n, first, count, at, scratch)
 
 
-@operation(*_FIELDS, "tiles_per_job")
+@operation(*_FIELDS, "jobs")
 def winograd_fused_job(steps: Any, index: int, scratch: int) -> None:
     """A block of tiles through all three stages."""
     step = carray(steps, 1)[0]
-    first = index * step.tiles_per_job
-    count = min(step.tiles_per_job, step.tiles - first)
+    rows = (step.tiles + ROWS - 1) // ROWS
+    first = index * rows // step.jobs * ROWS
+    count = min(step.tiles, (index + 1) * rows // step.jobs * ROWS) - first
     squares = step.products * step.products
     inputs = scratch + EDGE_BYTES
     run = squares * step.padded_tiles * BLOCK
