@@ -14,7 +14,7 @@ PACKAGE = Path(tinyyolo3.__file__).parent
 #: levels above. A dotted name is a module that belongs to an earlier level than its package.
 LEVELS = [
     ["errors", "arrays"],
-    ["atomic", "blas", "cache"],
+    ["atomic", "blas", "cache", "filelock", "policy"],
     ["parallel"],
     ["darknet", "image", "layers.shapes", "layers.arguments"],
     ["layers"],

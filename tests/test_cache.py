@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numba
 import pytest
@@ -19,9 +20,9 @@ PACKAGE = Path(tinyyolo3.__file__).parent
 DECODE_ONE_BOX = """
 import numpy as np
 from tinyyolo3.boxes.decode import HeadGeometry
-from tinyyolo3.boxes.decode_numba import candidates_numba
+from tinyyolo3.boxes.decode_numba import decode_numba
 head = HeadGeometry("yolo", ((0.5, 0.5),), 1)
-found = candidates_numba([np.zeros((6, 1, 1), np.float32)], [head])
+found = decode_numba([np.zeros((6, 1, 1), np.float32)], [head], 0.0)
 print(float(found.objectness[0]))
 """
 
@@ -94,6 +95,96 @@ def test_a_place_that_cannot_be_written_is_passed_over(
         assert compiled(lambda x: x + 1)(1) == 2
     finally:
         cache.cache_folder.cache_clear()
+
+
+def test_nothing_is_kept_in_a_folder_called_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # nobody knows a home folder
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert not [place for place in cache._places() if str(place).startswith("~")]
+
+
+def test_an_empty_variable_names_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert all(place.is_absolute() for place in cache._places())
+
+
+def test_a_complete_folder_is_used_where_it_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "numba-x"
+    folder.mkdir()
+    complete = cache.marker(folder)
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "touch", refuse)
+        assert cache._make_folder(tmp_path, "numba-x") is None
+    complete.touch()
+    monkeypatch.setattr(Path, "touch", refuse)
+    assert cache._make_folder(tmp_path, "numba-x") == folder
+
+
+def test_the_marker_names_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = cache.marker(tmp_path)
+    codegen = cache.cpu_target.target_context.codegen()
+    monkeypatch.setattr(codegen, "magic_tuple", lambda: ("x86_64-linux", "i486", ""), raising=False)
+    cache._machine_digest.cache_clear()
+    try:
+        assert cache.marker(tmp_path) != here
+    finally:
+        cache._machine_digest.cache_clear()
+
+
+def add_one(x: int) -> int:
+    return x + 1
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, in which functions that are decorated now keep their code."""
+    monkeypatch.setattr(cache, "cache_folder", lambda: tmp_path)
+    return tmp_path
+
+
+def compilations() -> int:
+    """Compile, or load, a function as a new process would; return how often it was compiled."""
+    function: Any = compiled(add_one)
+    assert function(1) == 2
+    return sum(function.stats.cache_misses.values())
+
+
+@pytest.mark.parametrize("ending", ["nbi", "nbc"])
+@pytest.mark.parametrize("size", [0, 1, 20, -1])
+def test_damaged_files_are_replaced(folder: Path, ending: str, size: int) -> None:
+    assert [compilations(), compilations()] == [1, 0]
+    (file,) = folder.rglob(f"*.{ending}")
+    file.write_bytes(file.read_bytes()[:size])
+    assert [compilations(), compilations()] == [1, 0]
+
+
+def test_missing_files_are_replaced(folder: Path) -> None:
+    compilations()
+    (file,) = folder.rglob("*.nbc")
+    file.unlink()
+    assert [compilations(), compilations()] == [1, 0]
+
+
+def test_a_full_disk_is_no_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", refuse)
+        assert [compilations(), compilations()] == [1, 1]
+    assert not list(folder.rglob("*.nb?"))
+    # Broken files that cannot be replaced either are left alone.
+    compilations()
+    for file in folder.rglob("*.nbi"):
+        file.write_bytes(b"")
+    monkeypatch.setattr(os, "replace", refuse)
+    assert compilations() == 1
 
 
 def test_a_users_own_functions_are_left_alone() -> None:

@@ -4,6 +4,7 @@ import gc
 import io
 import json
 import resource
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,8 +13,11 @@ import pytest
 from PIL import Image
 
 import tinyyolo3
+from tinyyolo3 import detector as detector_module
 from tinyyolo3.boxes.iou import iou_matrix_cxcywh
+from tinyyolo3.engine.network import Network
 from tinyyolo3.image.resize import network_input_numba
+from tinyyolo3.parallel import thread_limit
 
 #: Low, so that random weights give boxes of every kind.
 THRESHOLD = 0.05
@@ -74,6 +78,50 @@ def test_a_list_runs_in_batches_and_gives_what_each_gives_alone(detector) -> Non
         results = detector.detect(pictures, threshold=THRESHOLD, batch=batch)
         assert all(same(a, b) for a, b in zip(results, expected, strict=True))
     assert detector.detect([]) == []
+
+
+def test_a_list_is_read_ahead_of_the_network(detector, tmp_path: Path, monkeypatch) -> None:
+    """The network waits, in its first batch, for a picture of the second to have been read."""
+    paths = [tmp_path / f"{i}.png" for i in range(4)]
+    for i, path in enumerate(paths):
+        Image.fromarray(np.full((20, 30, 3), 60 * i, np.uint8)).save(path)
+    expected = [detector.detect(path, threshold=THRESHOLD) for path in paths]
+    second_batch, forward, read_image = (
+        threading.Event(),
+        Network.forward,
+        detector_module.read_image,
+    )
+
+    def read(source, **options):
+        if source == paths[3]:
+            second_batch.set()
+        return read_image(source, **options)
+
+    def wait_and_forward(network, x):
+        assert second_batch.wait(30)
+        return forward(network, x)
+
+    monkeypatch.setattr(detector_module, "read_image", read)
+    monkeypatch.setattr(Network, "forward", wait_and_forward)
+    with thread_limit(2):
+        results = detector.detect(paths, threshold=THRESHOLD, batch=2)
+    assert [result.source for result in results] == [str(path) for path in paths]
+    assert all(same(a, b) for a, b in zip(results, expected, strict=True))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_list_with_unreadable_pictures_names_the_first(
+    tiny_model, picture, tmp_path: Path, threads: int
+) -> None:
+    detector = tinyyolo3.load(tiny_model.cfg, tiny_model.weights, threads=threads)
+    good = tmp_path / "good.png"
+    Image.fromarray(picture).save(good)
+    bad, worse = tmp_path / "bad.png", tmp_path / "worse.png"
+    bad.write_bytes(b"")
+    for batch in (1, 2, 8):
+        with pytest.raises(tinyyolo3.ImageError, match=r"bad\.png: is empty"):
+            detector.detect([good, picture, good, bad, worse, good], batch=batch)
+    assert not [t for t in threading.enumerate() if t.name.startswith("tinyyolo3-read")]
 
 
 def test_nms_none_returns_every_candidate_above_the_threshold(detector, picture) -> None:

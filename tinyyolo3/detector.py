@@ -5,22 +5,23 @@ of the heads → boxes above the threshold → boxes in the picture → those th
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypedDict, Unpack, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinyyolo3.arrays import ByteArray, FloatArray
-from tinyyolo3.boxes.decode_numba import candidates_numba
+from tinyyolo3.boxes.decode import candidates_reference
 from tinyyolo3.boxes.nms import NmsKind
 from tinyyolo3.detections import Detections
 from tinyyolo3.engine.network import Network
 from tinyyolo3.errors import InputError
+from tinyyolo3.image.ahead import read_batches
 from tinyyolo3.image.files import ImageSource, describe_source, read_image, to_grey
 from tinyyolo3.image.geometry import ResizeMode, resize_geometry
-from tinyyolo3.image.resize import network_input_numba
 from tinyyolo3.network.specs import Yolo
 from tinyyolo3.parallel import thread_limit
 from tinyyolo3.selection import (
@@ -31,6 +32,7 @@ from tinyyolo3.selection import (
     require_heads,
     select_boxes,
 )
+from tinyyolo3.stages import NetworkInput, stages
 
 #: A list of pictures, as opposed to one.
 Sources = list[ImageSource] | tuple[ImageSource, ...]
@@ -119,7 +121,8 @@ class Detector:
             nms_kind: "greedy" or "diou"; None follows the cfg's ``nms_kind``.
             clip: cut boxes at the picture's borders; Darknet's own may reach beyond.
             size: width and height of the network's input instead of the cfg's.
-            batch: how many pictures of a list go through the network at once.
+            batch: how many pictures of a list go through the network at once; the next batch is
+                read meanwhile.
             exif_orientation: turn photographs upright as their EXIF tag says.
 
         Returns:
@@ -148,12 +151,11 @@ class Detector:
         )
         several = isinstance(images, list | tuple)
         sources = list(images) if isinstance(images, list | tuple) else [images]
+        read = partial(read_image, exif_orientation=exif_orientation)
         results: list[Detections] = []
-        with thread_limit(network.threads):
-            for first in range(0, len(sources), batch):
-                some = sources[first : first + batch]
-                pictures = [read_image(s, exif_orientation=exif_orientation) for s in some]
-                names = [describe_source(s) for s in some]
+        with thread_limit(network.threads), closing(read_batches(sources, read, batch)) as batches:
+            for pictures in batches:
+                names = [describe_source(s) for s in sources[len(results) :][: len(pictures)]]
                 results += self._detect_batch(network, pictures, names, resize, selection)
         return results if several else results[0]
 
@@ -165,10 +167,11 @@ class Detector:
         resize: ResizeMode,
         selection: Selection,
     ) -> list[Detections]:
+        using = stages()
         channels, height, width = network.graph.input_shape
         pixels = np.empty((len(pictures), channels, height, width), np.float32)
         for picture, target in zip(pictures, pixels, strict=True):
-            _fill_input(picture, target, resize)
+            fill_input(picture, target, resize, using.network_input)
         logits = network.forward(pixels)
         geometries = head_geometries(network.graph)
         results = []
@@ -176,7 +179,7 @@ class Detector:
             frame = resize_geometry(picture.shape[1], picture.shape[0], width, height, resize)
             heads = [head[index] for head in logits]
             boxes_cxcywh_unit, objectness, confidence, class_id = select_boxes(
-                heads, geometries, frame, selection
+                heads, geometries, frame, selection, using
             )
             corners = corners_px(boxes_cxcywh_unit, picture, selection.clip)
             results.append(
@@ -209,7 +212,7 @@ class Detector:
         sides_px = np.array([width, height, width, height], np.float32)
         results = []
         for index in range(len(x)):
-            found = candidates_numba([head[index] for head in logits], geometries)
+            found = candidates_reference([head[index] for head in logits], geometries)
             boxes_cxcywh_px = found.boxes_cxcywh_unit * sides_px
             results.append(NetworkCandidates(boxes_cxcywh_px, found.objectness, found.probability))
         return results[0] if len(results) == 1 else results
@@ -237,13 +240,22 @@ class Detector:
         return tuple(ids)
 
 
-def _fill_input(picture: ByteArray, target: NDArray[np.float32], resize: ResizeMode) -> None:
-    """Write a picture into the network's input (C, H, W) of three channels, or of one (grey)."""
+def fill_input(
+    picture: ByteArray,
+    target: NDArray[np.float32],
+    resize: ResizeMode,
+    network_input: NetworkInput,
+) -> None:
+    """Write a picture into the network's input (C, H, W) of three channels, or of one (grey).
+
+    Raises:
+        InputError: it takes another number of channels.
+    """
     channels, height, width = target.shape
     if channels == 3:
-        network_input_numba(picture, width, height, resize, out=target)
+        network_input(picture, width, height, resize, out=target)
     elif channels == 1:
-        target[0] = network_input_numba(to_grey(picture), width, height, resize)[0]
+        target[0] = network_input(to_grey(picture), width, height, resize)[0]
     else:
         raise InputError(
             f"the network takes {channels} channels; pictures have three, or one when grey: "

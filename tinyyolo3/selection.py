@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from tinyyolo3.arrays import ByteArray, FloatArray
 from tinyyolo3.boxes.decode import HeadGeometry, check_threshold
-from tinyyolo3.boxes.decode_numba import decode_numba
-from tinyyolo3.boxes.nms import NmsKind, nms_numba
+from tinyyolo3.boxes.nms import NmsKind
 from tinyyolo3.errors import InputError
 from tinyyolo3.image.geometry import Geometry, boxes_image_from_network_unit
 from tinyyolo3.network.graph import Graph
 from tinyyolo3.network.specs import Head, Region, Yolo
+from tinyyolo3.stages import Stages
 
 #: A larger side stands for this one: what broken weights give would overflow in pixels.
 LARGEST_SIDE_UNIT = np.float32(1e9)
@@ -50,6 +50,7 @@ def select_boxes(
     geometries: Sequence[HeadGeometry],
     frame: Geometry,
     selection: Selection,
+    stages: Stages,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
     """Return the boxes to report for one picture, the most confident first.
 
@@ -58,24 +59,24 @@ def select_boxes(
         geometries: what each head predicts.
         frame: where the picture lies in the network's input.
         selection: which boxes to report.
+        stages: what decodes and suppresses.
 
     Returns:
         Boxes as centre and size in fractions of the picture (N, 4), objectness, confidence and
         class id (N,).
     """
-    found = decode_numba(heads, geometries, selection.threshold, multi_label=selection.multi_label)
-    rows = np.arange(len(found.confidence))
+    found = stages.decode(heads, geometries, selection.threshold, multi_label=selection.multi_label)
     if selection.class_ids is not None:
-        rows = rows[np.isin(found.class_id, selection.class_ids)]
-    bounded = np.minimum(found.boxes_cxcywh_unit[rows], LARGEST_SIDE_UNIT)
+        found = found.rows(np.isin(found.class_id, selection.class_ids))
+    bounded = np.minimum(found.boxes_cxcywh_unit, LARGEST_SIDE_UNIT)
     boxes_cxcywh_unit = boxes_image_from_network_unit(bounded, frame)
-    confidence, class_id = found.confidence[rows], found.class_id[rows]
+    confidence, class_id = found.confidence, found.class_id
     if selection.nms is None:
         kept = np.argsort(-confidence, kind="stable")
     else:
         # DARKNET: suppresses in fractions of the picture, which the IoU of a stretched picture
         # does not notice and the distance term of DIoU does.
-        kept = nms_numba(
+        kept = stages.nms(
             boxes_cxcywh_unit,
             confidence,
             class_id,
@@ -84,9 +85,8 @@ def select_boxes(
             class_agnostic=selection.agnostic,
             beta=selection.beta_nms,
         )
-    objectness = found.objectness[rows]
     ids = class_id[kept].astype(np.int64)
-    return boxes_cxcywh_unit[kept], objectness[kept], confidence[kept], ids
+    return boxes_cxcywh_unit[kept], found.objectness[kept], confidence[kept], ids
 
 
 def require_heads(graph: Graph) -> tuple[Head, ...]:

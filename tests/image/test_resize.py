@@ -17,7 +17,12 @@ from tinyyolo3.image.geometry import (
     resize_geometry,
     stretch_geometry,
 )
-from tinyyolo3.image.resize import network_input_numba, network_input_reference, resize_reference
+from tinyyolo3.image.resize import (
+    _interpolate_rows,
+    network_input_numba,
+    network_input_reference,
+    resize_reference,
+)
 from tinyyolo3.parallel import thread_limit
 from tinyyolo3.testing.tolerances import BOX_ROUND_TRIP, bilinear
 
@@ -296,3 +301,18 @@ def test_boxes_survive_the_round_trip(width, height, across, down, mode):
 def test_no_boxes_stay_no_boxes():
     frame = stretch_geometry(4, 4, 8, 8)
     assert boxes_image_from_network_unit(np.empty((0, 4), np.float32), frame).shape == (0, 4)
+
+
+def test_pictures_of_any_form_are_fitted_by_the_same_machine_code():
+    image, out = picture(9, 12), np.empty((2, 3, 8, 8), np.float32)
+    network_input_numba(image, 8, 8, "letterbox")
+    compiled_forms = len(_interpolate_rows.signatures)
+    frozen = image.copy()
+    frozen.flags.writeable = False
+    network_input_numba(frozen, 8, 8, "stretch")
+    network_input_numba(image[::-1, ::2], 8, 8, "letterbox", out[1])
+    network_input_numba(
+        image, 8, 8, "letterbox", np.empty((8, 8, 3), np.float32).transpose(2, 0, 1)
+    )
+    assert len(_interpolate_rows.signatures) == compiled_forms
+    assert image.flags.writeable

@@ -7,7 +7,7 @@ from tinyyolo3.boxes.decode import (
     candidates_reference,
     decode_reference,
 )
-from tinyyolo3.boxes.decode_numba import candidates_numba, decode_numba
+from tinyyolo3.boxes.decode_numba import decode_numba
 from tinyyolo3.boxes.iou import diou_matrix_cxcywh, iou_matrix_cxcywh
 from tinyyolo3.boxes.nms import nms_numba, nms_reference
 
@@ -15,7 +15,6 @@ __all__ = [
     "Candidates",
     "Decoded",
     "HeadGeometry",
-    "candidates_numba",
     "candidates_reference",
     "decode_numba",
     "decode_reference",

@@ -102,6 +102,16 @@ class Decoded:
     class_id: NDArray[np.intp]
     candidate: NDArray[np.intp]
 
+    def rows(self, chosen: NDArray[np.bool_] | NDArray[np.intp] | slice) -> "Decoded":
+        """Return the chosen rows: a mask, their numbers in the order wanted, or a slice."""
+        return Decoded(
+            self.boxes_cxcywh_unit[chosen],
+            self.objectness[chosen],
+            self.confidence[chosen],
+            self.class_id[chosen],
+            self.candidate[chosen],
+        )
+
 
 def check_heads(heads: Sequence[FloatArray], geometries: Sequence[HeadGeometry]) -> None:
     """Check that heads and geometries belong together.

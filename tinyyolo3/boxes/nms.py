@@ -23,7 +23,7 @@ from tinyyolo3.boxes.iou import (
     diou_matrix_cxcywh,
     diou_scalar,
     iou_matrix_cxcywh,
-    iou_with_following,
+    iou_scalar,
     sides_of_boxes,
 )
 from tinyyolo3.errors import InputError
@@ -67,16 +67,16 @@ def nms_reference(
     rows = _by_class_then_confidence(confidence, class_id, class_agnostic)
     label = np.zeros_like(class_id) if class_agnostic else class_id
     kept = []
-    while len(rows):
-        first, later = rows[0], rows[1:]
-        kept.append(first)
-        one, others = boxes_cxcywh_unit[first][None], boxes_cxcywh_unit[later]
-        if kind == "greedy":
-            overlap = iou_matrix_cxcywh(one, others)[0]
-        else:
-            overlap = diou_matrix_cxcywh(one, others, beta)[0]
-        suppressed = (label[later] == label[first]) & (overlap > threshold)
-        rows = later[~suppressed]
+    for later in np.split(rows, np.flatnonzero(np.diff(label[rows])) + 1):  # class by class
+        while len(later):
+            first, later = later[0], later[1:]
+            kept.append(first)
+            one, others = boxes_cxcywh_unit[first][None], boxes_cxcywh_unit[later]
+            if kind == "greedy":
+                overlap = iou_matrix_cxcywh(one, others)[0]
+            else:
+                overlap = diou_matrix_cxcywh(one, others, beta)[0]
+            later = later[~(overlap > threshold)]
     return _by_confidence(np.array(kept, np.intp), confidence)
 
 
@@ -99,38 +99,55 @@ def nms_numba(
     threshold = boxes_cxcywh_unit.dtype.type(iou_threshold)
     rows = _by_class_then_confidence(confidence, class_id, class_agnostic)
     sides = sides_of_boxes(boxes_cxcywh_unit[rows])
-    label = np.zeros(len(rows), np.int64) if class_agnostic else class_id[rows].astype(np.int64)
+    if class_agnostic:
+        stop = np.full(len(rows), len(rows))
+    else:  # rows of a class are together: where those of each row's class end
+        label = class_id[rows]
+        stop = np.searchsorted(label, label, side="right")
     alive = np.ones(len(rows), np.bool_)
-    _suppress(sides, label, threshold, kind == "diou", float(beta), alive)
+    # Two loops rather than one with an option: few networks ask for DIoU, and what is not called
+    # is not compiled.
+    if kind == "greedy":
+        _suppress(sides, stop, threshold, alive)
+    else:
+        _suppress_diou(sides, stop, threshold, float(beta), alive)
     return _by_confidence(rows[alive], confidence)
 
 
 @compiled
 def _suppress(
     sides: FloatArray,
-    label: NDArray[np.int64],
+    stop: NDArray[np.intp],
     threshold: np.floating[Any],
-    diou: bool,
+    alive: NDArray[np.bool_],
+) -> None:
+    """Clear `alive` for rows that a row before them suppresses, in classes that end at `stop`."""
+    for i in range(stop.size):
+        if alive[i]:
+            for j in range(np.uint64(i + 1), np.uint64(stop[i])):
+                alive[j] &= not (iou_scalar(sides, np.uint64(i), j) > threshold)
+
+
+@compiled
+def _suppress_diou(
+    sides: FloatArray,
+    stop: NDArray[np.intp],
+    threshold: np.floating[Any],
     beta: float,
     alive: NDArray[np.bool_],
 ) -> None:
-    overlap = np.empty(label.shape[0], sides.dtype)
-    stop = 0
-    for i in range(label.shape[0]):
-        if i == stop:  # the first row of a class: find its last
-            while stop < label.shape[0] and label[stop] == label[i]:
-                stop += 1
-        if not alive[i]:
-            continue
-        iou_with_following(sides, i, stop, overlap)
-        later = alive[i + 1 : stop]
-        for j in range(later.shape[0]):
+    """Do what `_suppress` does with the DIoU for overlap."""
+    overlap = np.empty(stop.size, sides.dtype)
+    for i in range(stop.size):
+        if alive[i]:
+            first, last = np.uint64(i + 1), np.uint64(stop[i])
+            for j in range(first, last):
+                overlap[j] = iou_scalar(sides, np.uint64(i), j)
             # The distance only lowers the overlap, so it need not be taken of the rest.
-            if not diou:
-                later[j] &= not (overlap[j] > threshold)
-            elif later[j] and overlap[j] > threshold:
-                weakened = diou_scalar(sides, i, i + 1 + j, overlap[j], beta)
-                later[j] = not (weakened > threshold)
+            for j in range(first, last):
+                if overlap[j] > threshold and alive[j]:
+                    weakened = diou_scalar(sides, np.uint64(i), j, overlap[j], beta)
+                    alive[j] = not (weakened > threshold)
 
 
 def _by_class_then_confidence(
@@ -152,12 +169,12 @@ def _by_confidence(rows: NDArray[np.intp], confidence: FloatArray) -> NDArray[np
 def _check_rows(boxes: FloatArray, confidence: FloatArray, class_id: IntArray) -> None:
     check_boxes(boxes)
     rows = (len(boxes),)
-    if confidence.shape != rows or not np.issubdtype(confidence.dtype, np.floating):
+    if confidence.shape != rows or confidence.dtype.kind != "f":
         raise InputError(
             f"confidence must be floats of shape {rows}, not {confidence.dtype} "
             f"of shape {confidence.shape}"
         )
-    if class_id.shape != rows or not np.issubdtype(class_id.dtype, np.integer):
+    if class_id.shape != rows or class_id.dtype.kind not in "iu":
         raise InputError(
             f"class_id must be integers of shape {rows}, not {class_id.dtype} "
             f"of shape {class_id.shape}"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tinyyolo3.arrays import FloatArray
 from tinyyolo3.backends.apply import apply_layer
 from tinyyolo3.backends.cpu import CPU
-from tinyyolo3.engine.cpu import packing
+from tinyyolo3.engine.cpu import packing, readiness
 from tinyyolo3.engine.cpu.algorithms import plan_network
 from tinyyolo3.engine.cpu.lower import lower_step
 from tinyyolo3.engine.cpu.lowering import Lowered, Lowering
@@ -67,7 +67,7 @@ class Workspace:
         self.table = np.array(rows, np.int64).reshape(-1, 3)
         size = max((operation.scratch for operation in flat), default=0)
         self.scratch = [allocate(size + SLACK_BYTES) for _ in range(workers)]
-        self._scratch_addresses = np.array([s.ctypes.data for s in self.scratch], np.int64)
+        self.scratch_addresses = np.array([s.ctypes.data for s in self.scratch], np.int64)
         words = max(1, len(flat)) * (workers + 1) * LINE
         self._counters = packing.aligned_floats(2 * words).view(np.int64)
         self.workers = workers
@@ -88,7 +88,7 @@ class Workspace:
 
     def _run_worker(self, worker: int, workers: int, table: NDArray[np.int64]) -> None:
         counters = self._counters.ctypes.data
-        run_steps(worker, workers, table, counters, self._scratch_addresses)
+        run_steps(worker, workers, table, counters, self.scratch_addresses)
 
 
 def _record(lowered: Lowered) -> NDArray[Any]:
@@ -172,7 +172,8 @@ class PlannedNetwork:
         layer = self.graph.layers[step.layer]
         inputs = [self.read_map(workspace, place)[None] for place in step.inputs if place]
         parameters = self.parameters.get(step.layer, {})
-        output = apply_layer(CPU, self.graph.parity, layer, parameters, inputs)
+        with np.errstate(over="ignore", invalid="ignore"):  # as in eager.run_graph
+            output = apply_layer(CPU, self.graph.parity, layer, parameters, inputs)
         assert step.output is not None
         self.blocked_view(workspace, step.output)[:] = _to_blocks(output[0])
 
@@ -215,8 +216,8 @@ class CpuEngine:
         self._lock = threading.Lock()
 
     def ready(self) -> bool:
-        """Return whether the code is compiled."""
-        return True
+        """Return whether the code is compiled; where it is not, it is being compiled."""
+        return readiness.ready()
 
     def planned(self, graph: Graph) -> PlannedNetwork:
         """Return the network planned for the graph's input size."""
