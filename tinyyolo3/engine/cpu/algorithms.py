@@ -14,7 +14,8 @@ from tinyyolo3.engine.cpu.first_layer import SIZE as FIRST_LAYER_SIZE
 from tinyyolo3.engine.cpu.microkernel import PANEL, ROWS, UNROLL
 from tinyyolo3.engine.cpu.toom_cook import FILTERINGS, Filtering
 from tinyyolo3.engine.cpu.vectors import BLOCK, LANES
-from tinyyolo3.engine.plan import INPUT, Choice, Chooser, Plan, make_plan
+from tinyyolo3.engine.plan import INPUT, Choice, Chooser, Plan
+from tinyyolo3.engine.planner import make_plan
 from tinyyolo3.network import specs
 from tinyyolo3.network.graph import Graph
 

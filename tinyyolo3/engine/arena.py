@@ -1,0 +1,43 @@
+"""The arena: buffers that are not needed at the same time may lie on each other."""
+
+from collections.abc import Sequence
+
+from tinyyolo3.engine.plan import Buffer, Step
+
+#: Buffers begin at multiples of this, a cache line.
+ALIGNMENT = 64
+
+
+def buffers_of(step: Step) -> set[int]:
+    """Return the buffers that a step reads or writes."""
+    places = [*step.inputs, step.output, step.residual]
+    used = {place.buffer for place in places if place is not None}
+    return used if step.workspace is None else used | {step.workspace}
+
+
+def assign_offsets(steps: Sequence[Step], sizes: Sequence[int]) -> tuple[tuple[Buffer, ...], int]:
+    """Lay buffers into the arena: the largest first, each at the lowest offset that is free.
+
+    Free means: at no offset that another buffer covers whose life overlaps with its own. A life
+    goes from the first step that touches the buffer to the last.
+
+    Returns:
+        The buffers, and the arena's size.
+    """
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for number, step in enumerate(steps):
+        for buffer in buffers_of(step):
+            first.setdefault(buffer, number)
+            last[buffer] = number
+    placed: dict[int, Buffer] = {}
+    for index in sorted(first, key=lambda i: (-sizes[i], first[i])):
+        size = -(-sizes[index] // ALIGNMENT) * ALIGNMENT
+        offset = 0
+        for other in sorted(placed.values(), key=lambda b: b.offset):
+            overlaps = other.first <= last[index] and first[index] <= other.last
+            if overlaps and other.offset < offset + size:
+                offset = max(offset, other.offset + other.bytes)
+        placed[index] = Buffer(offset, size, first[index], last[index])
+    buffers = tuple(placed.get(i, Buffer(0, 0, 0, 0)) for i in range(len(sizes)))
+    return buffers, max((b.offset + b.bytes for b in buffers), default=0)

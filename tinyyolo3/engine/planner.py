@@ -1,0 +1,245 @@
+"""Making a plan: what takes a step, who writes where, what is joined by lying side by side."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from tinyyolo3.engine.arena import ALIGNMENT, assign_offsets
+from tinyyolo3.engine.plan import INPUT, Chooser, Place, Plan, Step
+from tinyyolo3.layers.shapes import Shape
+from tinyyolo3.network import specs
+from tinyyolo3.network.graph import Graph
+
+#: Rows of a map that lie this many bytes apart compete for the same cache sets.
+CACHE_SET_BYTES = 1024
+
+
+def fused_shortcuts(
+    graph: Graph, wanted: Iterable[int], live: set[int], choose: Chooser
+) -> dict[int, int]:
+    """Map each shortcut that its convolution can add itself to that convolution.
+
+    The convolution's own output must not be needed, its algorithm must be able to, and the sum be
+    a plain one of equal shapes, whose other part is there in time.
+    """
+    readers: dict[int, int] = dict.fromkeys(wanted, 1)
+    for index in live:
+        for used in graph.layers[index].inputs:
+            readers[used] = readers.get(used, 0) + 1
+    fused = {}
+    for index in sorted(live):
+        layer = graph.layers[index]
+        if not isinstance(layer, specs.Shortcut) or len(layer.inputs) != 2:
+            continue
+        main, other = layer.inputs
+        alone = True
+        while main != INPUT:
+            alone = alone and readers[main] == 1
+            if not isinstance(graph.layers[main], specs.Dropout):
+                break
+            main = graph.layers[main].inputs[0]
+        before = graph.layers[main] if main != INPUT else None
+        if (
+            alone
+            and isinstance(before, specs.Convolutional)
+            and choose(before).residual
+            and INPUT < other < main
+            and layer.input_shapes[0] == layer.input_shapes[1]
+            and layer.activation == "linear"
+            and layer.alpha == layer.beta == 1
+        ):
+            fused[index] = main
+    return fused
+
+
+def live_layers(graph: Graph, wanted: Iterable[int]) -> set[int]:
+    """Return the layers that those in `wanted` depend on, themselves included."""
+    live = set(wanted)
+    for layer in reversed(graph.layers):
+        if layer.index in live:
+            live.update(used for used in layer.inputs if used != INPUT)
+    return live
+
+
+@dataclass
+class Planner:
+    """Builds a plan step by step; `make_plan` is the way in.
+
+    Attributes:
+        graph: the layers.
+        lanes: channels in a block.
+        choose: names each layer's algorithm.
+    """
+
+    graph: Graph
+    lanes: int
+    choose: Chooser
+    steps: list[Step] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    owners: dict[int, Place] = field(default_factory=dict)
+    placed: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def resolve(self, index: int) -> tuple[int, int]:
+        """Return the layer in whose map the output of `index` lies, and its first channel there."""
+        if index == INPUT:
+            return INPUT, 0
+        layer = self.graph.layers[index]
+        if isinstance(layer, specs.Dropout | specs.Cost):
+            return self.resolve(layer.inputs[0])
+        if isinstance(layer, specs.Route) and len(layer.inputs) == 1:
+            owner, first = self.resolve(layer.inputs[0])
+            first += layer.group_id * layer.output_shape[0]
+            if layer.groups == 1 or (first % self.lanes == 0 and owner != INPUT):
+                return owner, first
+        return index, 0
+
+    def block_stride(self, shape: Shape) -> int:
+        """Return the bytes between blocks of a map."""
+        plain = shape[1] * shape[2] * 4 * self.lanes
+        return plain if plain % CACHE_SET_BYTES else plain + ALIGNMENT
+
+    def new_buffer(self, size: int) -> int:
+        """Reserve a buffer and return its index."""
+        self.sizes.append(size)
+        return len(self.sizes) - 1
+
+    def owned(self, owner: int) -> Place:
+        """Return the place of a layer that has memory of its own, giving it some if need be."""
+        if owner not in self.owners:
+            shape = self.graph.input_shape if owner == INPUT else self._shape(owner)
+            if owner in self.placed:
+                route, channel = self.placed[owner]
+                outer = self.owned(route)
+                offset = outer.offset + channel // self.lanes * outer.stride
+                self.owners[owner] = replace(outer, offset=offset, shape=shape)
+            else:
+                stride = self.block_stride(shape)
+                size = -(-shape[0] // self.lanes) * stride
+                self.owners[owner] = Place(self.new_buffer(size), 0, stride, shape)
+        return self.owners[owner]
+
+    def place(self, index: int) -> Place:
+        """Return where the output of a layer lies."""
+        owner, first = self.resolve(index)
+        found = self.owned(owner)
+        shape = self.graph.input_shape if index == INPUT else self._shape(index)
+        return replace(found, offset=found.offset + first // self.lanes * found.stride, shape=shape)
+
+    def place_in_routes(self, live: set[int]) -> None:
+        """Decide which layers write straight into the map of a route that joins them."""
+        for index in sorted(live):
+            layer = self.graph.layers[index]
+            if not isinstance(layer, specs.Route) or len(layer.inputs) == 1 or layer.groups > 1:
+                continue
+            channel = 0
+            for position, used in enumerate(layer.inputs):
+                owner, first = self.resolve(used)
+                channels = self._shape(used)[0] if used != INPUT else self.graph.input_shape[0]
+                last = position == len(layer.inputs) - 1
+                whole = owner != INPUT and first == 0 and self._shape(owner)[0] == channels
+                fits = channel % self.lanes == 0 and (last or channels % self.lanes == 0)
+                if whole and fits and owner not in self.placed and owner != index:
+                    self.placed[owner] = (index, channel)
+                channel += channels
+
+    def add_route(self, layer: specs.Route) -> None:
+        """Add the copies of those inputs that do not lie in the route's map already."""
+        channel = 0
+        output = self.owned(layer.index)
+        counted = enumerate(zip(layer.inputs, layer.input_shapes, strict=True))
+        for position, (used, shape) in counted:
+            owner, first = self.resolve(used)
+            if self.placed.get(owner) != (layer.index, channel):
+                source = replace(self.owned(owner), shape=shape)
+                step = Step(layer.index, "copy", inputs=(source,), output=output, part=position)
+                self.steps.append(replace(step, offset=(first, channel)))
+            channel += shape[0]
+
+    def add_layer(self, layer: specs.Layer, shortcut: int | None) -> None:
+        """Add the steps of a layer that computes something."""
+        choice = self.choose(layer)
+        target = layer.index if shortcut is None else shortcut
+        weights = layer.index if isinstance(layer, specs.Convolutional) else None
+        workspace = self.new_buffer(choice.workspace_bytes) if choice.workspace_bytes else None
+        inputs: tuple[Place | None, ...] = tuple(
+            None if choice.plain_input and used == INPUT else self.place(used)
+            for used in layer.inputs
+        )
+        residual = None
+        if shortcut is not None:
+            residual = self.place(self.graph.layers[shortcut].inputs[1])
+        output = self.place(target)
+        for part in range(choice.parts):
+            self.steps.append(
+                Step(
+                    target,
+                    choice.algorithm,
+                    weights,
+                    tuple(self._part(p, part, choice.parts) for p in inputs),
+                    self._part(output, part, choice.parts),
+                    self._part(residual, part, choice.parts),
+                    part,
+                    workspace=workspace,
+                )
+            )
+        if choice.activation:
+            self.steps.append(Step(layer.index, "activation", inputs=(output,), output=output))
+
+    def _part(self, place: Place | None, part: int, parts: int) -> Place | None:
+        if place is None or parts == 1:
+            return place
+        channels, height, width = place.shape
+        own = channels // parts
+        offset = place.offset + part * own // self.lanes * place.stride
+        return replace(place, offset=offset, shape=(own, height, width))
+
+    def _shape(self, index: int) -> Shape:
+        return self.graph.layers[index].output_shape
+
+
+def make_plan(
+    graph: Graph,
+    wanted: Sequence[int],
+    lanes: int,
+    choose: Chooser,
+) -> Plan:
+    """Plan a network.
+
+    Args:
+        graph: its layers, batch norm folded.
+        wanted: the layers whose outputs the caller gets.
+        lanes: channels in a block.
+        choose: names the algorithm of each layer that computes something.
+    """
+    live = live_layers(graph, wanted)
+    fused = fused_shortcuts(graph, wanted, live, choose)
+    planner = Planner(graph, lanes, choose)
+    planner.place_in_routes(live)
+    shortcut_of = {conv: shortcut for shortcut, conv in fused.items()}
+    for index in sorted(live):
+        layer = graph.layers[index]
+        if index in fused or planner.resolve(index) != (index, 0):
+            continue
+        if isinstance(layer, specs.Route) and layer.groups == 1:
+            planner.add_route(layer)
+            continue
+        if isinstance(layer, specs.Route) and len(layer.inputs) == 1:
+            _add_slice(planner, layer)
+            continue
+        planner.add_layer(layer, shortcut_of.get(index))
+    for index in wanted:
+        planner.steps.append(Step(index, "unpack", inputs=(planner.place(index),)))
+    if INPUT in planner.owners:
+        place = planner.owners[INPUT]
+        planner.steps.insert(0, Step(INPUT, "pack", inputs=(None,), output=place))
+    buffers, total = assign_offsets(planner.steps, planner.sizes)
+    return Plan(tuple(planner.steps), buffers, total, tuple(wanted))
+
+
+def _add_slice(planner: Planner, layer: specs.Route) -> None:
+    """Add the copy of a group of channels that does not begin with a block."""
+    owner, first = planner.resolve(layer.inputs[0])
+    source = replace(planner.owned(owner), shape=layer.output_shape)
+    first += layer.group_id * layer.output_shape[0]
+    output = planner.owned(layer.index)
+    step = Step(layer.index, "copy", inputs=(source,), output=output, offset=(first, 0))
+    planner.steps.append(step)
