@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 import tinyyolo3
-from tinyyolo3.testing.tolerances import DARKNET_CONFIDENCE, DARKNET_CORNER_PX
+from tinyyolo3.engine.cpu.arithmetic import HAS_BFLOAT16
+from tinyyolo3.testing.tolerances import (
+    BFLOAT16_CONFIDENCE,
+    BFLOAT16_CORNER_PX,
+    DARKNET_CONFIDENCE,
+    DARKNET_CORNER_PX,
+)
 
 MODELS = ("yolo-fastest-1.1", "yolo-fastest-1.1-xl", "mobilenetv2-yolov3-nano-coco", "yoloface-50k")
 IMAGES = ("dog.png", "eagle.png", "kite.png", "person.png")
@@ -47,7 +53,36 @@ def test_detections_are_darknets(
         assert not problems, (answer["image"], answer["resize"], problems)
 
 
-def compare(found: tinyyolo3.Detections, expected: list[dict], threshold: float) -> list[str]:
+@pytest.mark.skipif(not HAS_BFLOAT16, reason="this processor has no bfloat16 instructions")
+@pytest.mark.parametrize("model", MODELS)
+def test_bfloat16_finds_the_same_boxes(model: str, reference: Path, answers: list[dict]) -> None:
+    folder = reference / "models" / model
+    detector = tinyyolo3.load(folder / "model.cfg", folder / "model.weights", precision="bf16")
+    for answer in (a for a in answers if a["model"] == model):
+        found = detector.detect(
+            reference / "images" / answer["image"],
+            threshold=answer["threshold"],
+            nms=answer["nms_iou"],
+            resize=answer["resize"],
+        )
+        problems = compare(
+            found,
+            answer["detections"],
+            answer["threshold"],
+            confidence=BFLOAT16_CONFIDENCE,
+            corner_px=BFLOAT16_CORNER_PX,
+        )
+        assert not problems, (answer["image"], answer["resize"], problems)
+
+
+def compare(
+    found: tinyyolo3.Detections,
+    expected: list[dict],
+    threshold: float,
+    *,
+    confidence: float = DARKNET_CONFIDENCE,
+    corner_px: float = DARKNET_CORNER_PX,
+) -> list[str]:
     """Pair every expected box with one found; return what is left over on either side.
 
     A box within the tolerance of the threshold may be missing on either side.
@@ -61,15 +96,15 @@ def compare(found: tinyyolo3.Detections, expected: list[dict], threshold: float)
             i
             for i in free
             if found.class_id[i] == box["class_id"]
-            and abs(found.confidence[i] - box["confidence"]) <= DARKNET_CONFIDENCE
-            and abs(found.objectness[i] - box["objectness"]) <= DARKNET_CONFIDENCE
-            and np.abs(found.boxes_xyxy_px[i] - corners).max() <= DARKNET_CORNER_PX
+            and abs(found.confidence[i] - box["confidence"]) <= confidence
+            and abs(found.objectness[i] - box["objectness"]) <= confidence
+            and np.abs(found.boxes_xyxy_px[i] - corners).max() <= corner_px
         ]
         if partners:
             free.remove(partners[0])
-        elif abs(box["confidence"] - threshold) > DARKNET_CONFIDENCE:
+        elif abs(box["confidence"] - threshold) > confidence:
             problems.append(f"not found: {box}")
     for i in free:
-        if abs(found.confidence[i] - threshold) > DARKNET_CONFIDENCE:
+        if abs(found.confidence[i] - threshold) > confidence:
             problems.append(f"not Darknet's: {found[i]}")
     return problems

@@ -41,6 +41,23 @@ def summation(magnitude: FloatArray, terms: int, dtype: type = np.float32) -> Fl
     return np.asarray((2.0 + np.sqrt(terms)) * np.finfo(dtype).eps * np.abs(magnitude) + 1e-30)
 
 
+def winograd(magnitude: FloatArray, channels: int, extent: int) -> FloatArray:
+    """Bound the error of a Winograd convolution in float32.
+
+    With matrices A, B and G (`tinyyolo3.engine.cpu.toom_cook`), each output is a sum of products of
+    sums, and every rounding happens to a number that the same expression in absolute values bounds:
+    the error is that value times the unit roundoff, as often as numbers are rounded on the way. On
+    the way from an input to an output lie four passes of at most `extent` terms (rows and columns
+    of B and of A) and the sum over channels, and `summation` counts as many roundings.
+
+    Args:
+        magnitude: ``|A| (Σ_c |G| |g_c| |G|ᵀ ⊙ |B| |d_c| |B|ᵀ) |A|ᵀ`` of each output.
+        channels: terms of the sum.
+        extent: inputs of a tile along an axis.
+    """
+    return summation(magnitude, channels + 4 * extent)
+
+
 #: One elementary function (exp, tanh, log1p) chained with a few float32 operations: a handful
 #: of units in the last place, relative to the larger of the value and one.
 ELEMENTARY_FLOAT32 = 8 * float(np.finfo(np.float32).eps)
@@ -94,6 +111,27 @@ def network(largest: float, depth: int, terms: int) -> float:
     return depth * (2.0 + math.sqrt(terms)) * eps * max(1.0, largest)
 
 
+def planned_network(largest: float, depth: int, terms: int, amplification: float) -> float:
+    """Bound the difference of a planned float32 run from float64's, an absolute number.
+
+    As `network`, where every sum may be taken by a Winograd convolution, whose rounding errors are
+    at most `amplification` times those of a plain one (`toom_cook.Filtering.amplification`).
+    """
+    return amplification * network(largest, depth, terms)
+
+
+def network_bfloat16(largest: float, depth: int, terms: int) -> float:
+    """Bound the same for inputs and weights rounded to bfloat16, whose unit is 2⁻⁷ and not 2⁻²³.
+
+    The rounding errors of a layer's products are independent: a sum of n has √n of them, but its
+    terms are of size 1/√n.
+    """
+    return network(largest, depth, terms) * 2.0 ** (23 - 7)
+
+
+#: A factor rounded to bfloat16, to nearest: relative.
+BFLOAT16_ROUNDING = 2.0**-8
+
 #: Folding batch norm into weights reorders some dozens of float64 products and sums; relative to
 #: the largest output.
 FOLDED_FLOAT64 = 1e-12
@@ -110,3 +148,19 @@ PEER_FLOAT32 = 1e-4
 #: The same with factors rounded to bfloat16: eight bits, a relative error of up to 2⁻⁹ each, which
 #: partly averages out in a sum and adds up over layers; measured are 5e-3 to 3e-2.
 PEER_BFLOAT16 = 0.1
+
+#: Winograd's matrices in float64, relative to the largest input times the sum of weights: entries
+#: up to 3 (B), whose products cancel to zeros and ones.
+FILTERING_FLOAT64 = 1e-13
+
+#: Transformed weights are computed in float64 and rounded once, relative to the largest of them.
+PACKED_WINOGRAD = float(np.finfo(np.float32).eps)
+
+#: Of the time of one core, what a process may take whose threads all wait: Python's own threads
+#: wake up now and then.
+IDLE_CPU_SHARE = 0.1
+
+#: How much a process may grow in the second half of a soak test: plans for input sizes come and go,
+#: so that the arenas in use differ by some MiB from one moment to another. A leak of one arena per
+#: run would be a hundred times that.
+SOAK_GROWTH_BYTES = 16 << 20

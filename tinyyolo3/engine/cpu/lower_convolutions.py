@@ -145,7 +145,8 @@ def lower_im2col(low: Lowering, step: Step, packed: PackedWeights | None) -> lis
     pixel_bytes = window["blocks"] * taps * BLOCK // arithmetic_of(step.algorithm).channels
     chunk = max(ROWS, min(8 * ROWS, PIXEL_CACHE_BYTES // pixel_bytes // ROWS * ROWS))
     chunks = -(-window["pixels"] // chunk)
-    panels = packing.panels(_convolution(step, low).filters)
+    assert step.output is not None
+    panels = packing.panels(step.output.shape[0])
     share = _panels_per_job(chunks, panels)
     jobs = chunks * -(-panels // share)
     record = {**window, **product, "chunk": chunk, "panels_per_job": share}

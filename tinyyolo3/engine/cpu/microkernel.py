@@ -125,7 +125,8 @@ def store_tile(
             store(builder, values[i * vectors + n], shift(builder, base, i * BLOCK))
 
 
-def _raw(builder: ir.IRBuilder, arguments: Sequence[Any]) -> None:
+def emit_raw(builder: ir.IRBuilder, arguments: Sequence[Any]) -> None:
+    """Write the kernel that only sums up."""
     *product, c, c_stride, ahead = arguments
     zeros = [vector(0.0)] * (ROWS * PANEL)
     sums = tile_sums(builder, product, zeros, vectors=PANEL, ahead=ahead)
@@ -162,7 +163,7 @@ def with_epilogue(vectors: int, **options: Any) -> Any:
 
 
 #: ``multiply_raw(a, outer, outer_stride, inner, inner_stride, steps, b, c, c_stride, ahead)``.
-multiply_raw = kernel("tinyyolo3_multiply_raw", _raw, 10)
+multiply_raw = kernel("tinyyolo3_multiply_raw", emit_raw, 10)
 #: ``multiply_panel(…as above to c_stride, bias, residual, residual_stride, slope)``.
 multiply_panel = kernel("tinyyolo3_multiply_panel", with_epilogue(PANEL), 12, 1)
 #: The same for a panel of one vector, the last of an odd number.

@@ -84,7 +84,7 @@ def profile_network(network: Network, x: FloatArray, runs: int = 10) -> NetworkP
     if not isinstance(engine, CpuEngine):
         raise InputError(
             "this network runs layer by layer, without a plan, so there are no steps to profile: "
-            "load it with the cpu backend and fold=True"
+            "load it with the cpu backend and fold=True, where TINYYOLO3_COMPILE is not never"
         )
     if isinstance(runs, bool) or not isinstance(runs, int) or runs < 1:
         raise InputError(f"runs must be a positive integer, not {runs!r}")
@@ -173,15 +173,14 @@ class _TimedSegment:
     def run(self) -> list[float]:
         """Run the steps and return the time of each, in seconds, less that of a reading."""
         self._counters[:] = 0
-        run_workers(
-            run_steps,
-            self._workspace.workers,
-            self._table,
-            self._counters.ctypes.data,
-            self._workspace.scratch_addresses,
-        )
+        run_workers(self._run_worker, self._workspace.workers)
         between = np.diff(_seconds(self._clock))
         return list(np.maximum(between[1:] - between[0], 0.0))
+
+    def _run_worker(self, worker: int, workers: int) -> None:
+        # As in a `Workspace`, a worker's thread holds on to all memory that the program names.
+        counters, scratch = self._counters.ctypes.data, self._workspace.scratch_addresses
+        run_steps(worker, workers, self._table, counters, scratch)
 
 
 if sys.platform == "win32":

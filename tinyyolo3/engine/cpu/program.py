@@ -24,9 +24,11 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import types
+from numba.core.ccallback import CFunc
+from numba.core.sigutils import normalize_signature
 from numpy.typing import NDArray
 
-from tinyyolo3.cache import cache_folder, numba_cache
+from tinyyolo3.cache import keep_code
 from tinyyolo3.engine.cpu.vectors import INT64, inline, integer, pointer_to
 from tinyyolo3.parallel import compiled
 
@@ -50,13 +52,10 @@ class CodePointer:
     @cached_property
     def address(self) -> int:
         """The function's address, in C's calling convention."""
-        folder = cache_folder()
-        if folder is None:
-            code = numba.cfunc(self._signature, error_model="numpy")(self._function)
-        else:
-            with numba_cache(folder):
-                make = numba.cfunc(self._signature, cache=True, error_model="numpy")
-                code = make(self._function)
+        signature = normalize_signature(self._signature)  # type: ignore[no-untyped-call]
+        code = CFunc(self._function, signature, locals={}, options={"error_model": "numpy"})
+        keep_code(code, self._function)
+        code.compile()
         self._code = code  # the machine code lives as long as this
         address: Any = code.address
         return int(address)
