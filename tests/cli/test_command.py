@@ -36,7 +36,7 @@ class TestInProcess:
         assert "detect" in ending.out
         assert "info" in ending.out
 
-    @pytest.mark.parametrize("verb", ["detect", "info"])
+    @pytest.mark.parametrize("verb", ["detect", "info", "profile"])
     def test_help_of_a_verb_has_an_example(self, verb, capsys):
         with pytest.raises(SystemExit) as ending:
             main([verb, "--help"])

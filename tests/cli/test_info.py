@@ -7,10 +7,24 @@ on 8x8 cells.
 """
 
 import os
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tinyyolo3.darknet.config import parse_config
+from tinyyolo3.darknet.weights import WeightsFile
+from tinyyolo3.engine.cpu.algorithms import PRECISIONS, plan_network
+from tinyyolo3.engine.cpu.engine import CpuEngine
+from tinyyolo3.engine.cpu.program import JOBS, CodePointer
+from tinyyolo3.engine.cpu.report import report_plan
+from tinyyolo3.engine.cpu.target import current_target
+from tinyyolo3.engine.cpu.vectors import LANES
+from tinyyolo3.network.build import build_graph
+from tinyyolo3.network.fold import fold_graph, fold_parameters
+from tinyyolo3.network.summary import summarize
+from tinyyolo3.testing.weights import random_weights
 
 
 @pytest.fixture
@@ -130,3 +144,192 @@ def test_totals_of_yolov3(info):
         "107 layers, input 416 x 416 x 3",
     ):
         assert expected in ending.out
+
+
+#: Each algorithm once: convolutions in all forms, grouped too; pools, sums, joins; a layer
+#: that is left to its backend (reorg), and an activation of its own (mish).
+EVERY_ALGORITHM = """\
+[net]
+width=64
+height=64
+channels=3
+
+[convolutional]
+filters=32
+size=3
+pad=1
+activation=leaky
+
+[maxpool]
+size=2
+stride=2
+
+[convolutional]
+filters=32
+size=3
+pad=1
+activation=linear
+
+[shortcut]
+from=-2
+activation=linear
+
+[convolutional]
+groups=32
+filters=32
+size=3
+pad=1
+activation=mish
+
+[convolutional]
+groups=2
+filters=96
+size=5
+stride=2
+pad=1
+activation=relu
+
+[convolutional]
+filters=300
+size=5
+stride=2
+pad=1
+activation=leaky
+
+[convolutional]
+filters=20
+size=1
+activation=linear
+
+[upsample]
+stride=2
+
+[reorg]
+stride=2
+
+[convolutional]
+filters=18
+size=1
+activation=linear
+
+[route]
+layers=-1,-2
+
+[convolutional]
+filters=24
+size=1
+activation=linear
+
+[yolo]
+mask=0,1,2
+anchors=8,8, 12,16, 20,20
+classes=3
+num=3
+"""
+
+
+@pytest.fixture
+def planned(info, tmp_path):
+    """Run ``tinyyolo3 info --plan`` on a cfg's text, and give its rows as lists of words."""
+
+    def run(text: str, *argv: object) -> tuple[list[list[str]], str]:
+        cfg = tmp_path / "planned.cfg"
+        cfg.write_text(text)
+        ending = info("--cfg", cfg, "--plan", *argv)
+        assert (ending.status, ending.err) == (0, "")
+        table, rest = ending.out.split("\n\n", 1)
+        return [line.split() for line in table.splitlines()], rest
+
+    return run
+
+
+class TestPlan:
+    def test_rows_are_the_steps_of_the_plan(self, planned):
+        (head, *rows), rest = planned(EVERY_ALGORITHM)
+        graph = fold_graph(build_graph(parse_config(EVERY_ALGORITHM)))
+        steps = plan_network(graph).steps
+        assert head[:3] == ["step", "layer", "algorithm"]
+        assert [row[0] for row in rows] == [str(number) for number in range(len(steps))]
+        assert [" ".join(row[2 : row.index("x") - 1]) for row in rows] == [
+            step.algorithm for step in steps
+        ]
+        assert f"\n{len(steps)} steps, for vectors of {LANES} floats\n" in f"\n{rest}"
+
+    def test_shortcut_is_named_with_the_convolution_that_adds_it(self, planned):
+        (_, *rows), _ = planned(EVERY_ALGORITHM)
+        assert [row[1] for row in rows][:3] == ["0", "1", "2+3"]
+
+    def test_sizes_of_one_step_counted_by_hand(self, planned):
+        (_, *rows), _ = planned(EVERY_ALGORITHM)
+        row = next(row for row in rows if row[1] == "12")
+        blocks = -(-24 // LANES)
+        plane = 8 * 8 * 4 * LANES
+        plane += 64 * (plane % 1024 == 0)
+        assert row[3:14] == ["8", "x", "8", "x", "98", "→", "8", "x", "8", "x", "24"]
+        assert row[15] == f"{blocks * plane / 1024:.1f}"
+        depth, width = -(-98 // LANES) * LANES, -(-24 // (2 * LANES)) * 2 * LANES
+        assert row[16] == f"{4 * width * (depth + 1) / 1024:.1f}"
+        assert row[-1] == f"{2 * 98 * 24 * 64 / 1e9:.3f}"
+
+    def test_totals_are_the_plan_s(self, planned):
+        _, rest = planned(EVERY_ALGORITHM, "--size", "128x64")
+        graph = fold_graph(build_graph(parse_config(EVERY_ALGORITHM), width=128, height=64))
+        plan = plan_network(graph)
+        apart = sum(buffer.bytes for buffer in plan.buffers)
+        assert plan.arena_bytes < apart
+        assert (
+            f"{plan.arena_bytes / 2**20:.2f} MiB arena for all maps; apart they would take "
+            f"{apart / 2**20:.2f} MiB\n"
+        ) in rest
+        assert f"{len(graph.layers)} layers, input 128 x 64 x 3\n" in rest
+
+    @pytest.mark.parametrize("precision", PRECISIONS)
+    def test_report_is_what_runs(self, precision):
+        if precision == "bf16" and not current_target().bf16:
+            pytest.skip("this processor does not multiply bfloat16 numbers")
+        graph = build_graph(parse_config(EVERY_ALGORITHM))
+        parameters = fold_parameters(graph, random_weights(graph, seed=3))
+        folded = fold_graph(graph)
+        planned = CpuEngine(parameters, precision=precision).planned(folded)
+        report = report_plan(folded, planned.plan)
+        packed = [
+            planned.weights[number].bytes if number in planned.weights else 0
+            for number in range(len(planned.plan.steps))
+        ]
+        assert [step.weight_bytes for step in report.steps] == packed
+        assert report.weight_bytes == sum(packed)
+        assert report.flop == summarize(graph).flop
+        workspace = planned.take_workspace()
+        per_step = zip(workspace.ends, workspace.ends[1:], strict=False)
+        assert [step.jobs for step in report.steps] == [
+            workspace.table[first:last, JOBS].sum() for first, last in per_step
+        ]
+        assert 0 < report.scratch_bytes <= workspace.scratch[0].nbytes
+
+    def test_cfg_of_these_tests_has_every_kind_of_step(self):
+        graph = fold_graph(build_graph(parse_config(EVERY_ALGORITHM)))
+        found = {step.algorithm.split()[0] for step in plan_network(graph).steps}
+        assert found >= {"first", "winograd", "depthwise", "im2col", "multiply", "activation"}
+        assert found >= {"maxpool", "upsample", "eager", "copy", "unpack"}
+
+    def test_nothing_is_compiled_for_it(self, planned, monkeypatch):
+        def fail(_):
+            raise AssertionError("compiled")
+
+        monkeypatch.setattr(CodePointer, "address", property(fail))
+        planned(EVERY_ALGORITHM)
+
+
+def test_no_layer_s_weights_are_kept_while_the_next_are_read(info, model, monkeypatch):
+    earlier: list[weakref.ref] = []
+    read_layer = WeightsFile.read_layer
+
+    def read(self, index):
+        assert [array() for array in earlier] == [None] * len(earlier)
+        found = read_layer(self, index)
+        earlier.extend(weakref.ref(array) for array in found.values())
+        return found
+
+    monkeypatch.setattr(WeightsFile, "read_layer", read)
+    assert info(*model.arguments).status == 0
+    assert len(earlier) == 7

@@ -1,14 +1,20 @@
-"""Arguments that verbs share, and the types of their values.
+"""Arguments that verbs share, the model that they name, and the types of their values.
 
 A type turns an argument's text into a value, or says in one line what it expected.
 """
 
 import math
 import re
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import tinyyolo3
 from tinyyolo3.cli.inputs import PICTURE_SUFFIXES
+
+if TYPE_CHECKING:
+    from tinyyolo3.detector import Detector
 
 #: An argument by these names is a model or a picture that `--json` would overwrite.
 _NEVER_JSON = frozenset({*PICTURE_SUFFIXES, ".cfg", ".weights", ".names"})
@@ -27,6 +33,48 @@ def add_model_arguments(parser: ArgumentParser, *, weights_required: bool) -> No
         type=size,
         metavar="WxH",
         help="the network's input in pixels, as 416x320 or 416 (default: the cfg's)",
+    )
+
+
+def add_running_arguments(add: Callable[..., object]) -> None:
+    """Add what decides how a picture is fitted to the network, and how the network runs.
+
+    Args:
+        add: the ``add_argument`` of a parser or of a group.
+    """
+    add(
+        "--resize",
+        choices=("letterbox", "stretch"),
+        default="letterbox",
+        help="fit the picture into the network's input (default: letterbox)",
+    )
+    add("--no-exif", action="store_true", help="do not turn photographs upright")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
+    add("--backend", choices=("cpu", "reference"), help="reference: plain NumPy, for study")
+    add("--threads", type=positive, metavar="N", help="CPU threads (default: all)")
+    add(
+        "--parity",
+        choices=("alexeyab", "pjreddie", "opencv"),
+        default="alexeyab",
+        help="whose numbers to follow where builds of Darknet differ (default: alexeyab)",
+    )
+
+
+def load_detector(arguments: Namespace) -> "Detector":
+    """Load the model that the arguments name, to run as they say.
+
+    Raises:
+        TinyYoloError: it cannot be loaded.
+    """
+    return tinyyolo3.load(
+        arguments.cfg,
+        arguments.weights,
+        names=arguments.names,
+        device=arguments.device,
+        backend=arguments.backend,
+        size=arguments.size,
+        threads=arguments.threads,
+        parity=arguments.parity,
     )
 
 

@@ -12,13 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tinyyolo3
 from tinyyolo3.cli.arguments import (
     add_model_arguments,
+    add_running_arguments,
     class_list,
     fraction,
     fraction_or_none,
     json_target,
+    load_detector,
     positive,
 )
 from tinyyolo3.cli.inputs import list_pictures
@@ -55,7 +56,15 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     add_model_arguments(parser, weights_required=True)
     _add_selection_arguments(parser.add_argument_group("what to report").add_argument)
-    _add_running_arguments(parser.add_argument_group("how to run").add_argument)
+    add = parser.add_argument_group("how to run").add_argument
+    add_running_arguments(add)
+    add(
+        "--batch",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="pictures at once (default: 1, which is quickest on most CPUs)",
+    )
     add = parser.add_argument_group("output").add_argument
     add("--json", type=json_target, metavar="FILE", help="write JSON; - for standard output")
     add("--out", metavar="DIR", help="write pictures with the boxes drawn into this folder")
@@ -83,32 +92,6 @@ def _add_selection_arguments(add: Callable[..., object]) -> None:
     add("--clip", action="store_true", help="cut boxes at the picture's borders")
 
 
-def _add_running_arguments(add: Callable[..., object]) -> None:
-    add(
-        "--resize",
-        choices=("letterbox", "stretch"),
-        default="letterbox",
-        help="fit the picture into the network's input (default: letterbox)",
-    )
-    add("--no-exif", action="store_true", help="do not turn photographs upright")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
-    add("--backend", choices=("cpu", "reference"), help="reference: plain NumPy, for study")
-    add("--threads", type=positive, metavar="N", help="CPU threads (default: all)")
-    add(
-        "--batch",
-        type=positive,
-        default=1,
-        metavar="N",
-        help="pictures at once (default: 1, which is quickest on most CPUs)",
-    )
-    add(
-        "--parity",
-        choices=("alexeyab", "pjreddie", "opencv"),
-        default="alexeyab",
-        help="whose numbers to follow where builds of Darknet differ (default: alexeyab)",
-    )
-
-
 def run(arguments: Namespace) -> int:
     """Detect as the arguments say, and return the exit status.
 
@@ -123,7 +106,7 @@ def run(arguments: Namespace) -> int:
     with ExitStack() as stack:
         drawings = plan_drawings(arguments.out, sources) if arguments.out else None
         append = stack.enter_context(json_array(arguments.json)) if arguments.json else None
-        detector = _load(arguments)
+        detector = load_detector(arguments)
         options = _detect_options(arguments, detector)
         progress = stack.enter_context(Progress(len(sources)))
         for first in range(0, len(sources), arguments.batch):
@@ -145,19 +128,6 @@ def run(arguments: Namespace) -> int:
                 if arguments.json != "-":
                     print(describe(found, drawing), flush=True)
     return 1 if failed else 0
-
-
-def _load(arguments: Namespace) -> "Detector":
-    return tinyyolo3.load(
-        arguments.cfg,
-        arguments.weights,
-        names=arguments.names,
-        device=arguments.device,
-        backend=arguments.backend,
-        size=arguments.size,
-        threads=arguments.threads,
-        parity=arguments.parity,
-    )
 
 
 def _detect_options(arguments: Namespace, detector: "Detector") -> dict[str, Any]:

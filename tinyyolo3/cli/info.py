@@ -1,21 +1,22 @@
 """``tinyyolo3 info``: a network's layers, its totals, and whether its files agree.
 
 The table is Darknet's own at start-up (a line per layer, shapes as width x height x channels),
-with parameters and operations counted: 2 FLOP per multiply-add, as in Darknet's BFLOPs.
+with parameters and operations counted: 2 FLOP per multiply-add, as in Darknet's BFLOPs. With
+``--plan`` it is that of the steps by which the network runs on this machine's processor.
 """
 
-import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
 from tinyyolo3.cli.arguments import add_model_arguments
 from tinyyolo3.cli.messages import one_line, report
+from tinyyolo3.cli.tables import find_arrow, format_table, layers_text, shapes_column
 from tinyyolo3.errors import TinyYoloError
 
 if TYPE_CHECKING:
-    from tinyyolo3.layers.shapes import Shape
+    from tinyyolo3.engine.cpu.report import PlanReport
     from tinyyolo3.network.graph import Graph
-    from tinyyolo3.network.summary import LayerSummary, Summary
+    from tinyyolo3.network.summary import Summary
 
 DESCRIPTION = """\
 Print a network's layers and totals, and whether weights and names belong to it. Where one does
@@ -25,16 +26,24 @@ EXAMPLES = """\
 examples:
   tinyyolo3 info --cfg yolov3.cfg
   tinyyolo3 info --cfg yolov3.cfg --weights yolov3.weights --names coco.names --size 608
+  tinyyolo3 info --cfg yolov3.cfg --plan
 """
 
-#: Column heads; those of numbers stand at the right.
-HEADS = ("layer", "type", "filters", "size/stride", "input", "output", "parameters", "GFLOP")
-RIGHT = frozenset({"layer", "filters", "parameters", "GFLOP"})
+#: Columns of numbers, which stand at the right.
+RIGHT = frozenset(
+    {"layer", "filters", "parameters", "GFLOP"}
+    | {"step", "jobs", "output KiB", "weights KiB", "workspace KiB"}
+)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_model_arguments(parser, weights_required=False)
+    parser.add_argument(
+        "--plan",
+        action="store_true",
+        help="print the steps by which the CPU engine runs the network, in place of its layers",
+    )
 
 
 def run(arguments: Namespace) -> int:
@@ -50,8 +59,13 @@ def run(arguments: Namespace) -> int:
     width, height = arguments.size or (None, None)
     graph = build_graph(read_config(arguments.cfg), width=width, height=height)
     summary = summarize(graph)
-    lines = [*layer_table(summary, _arrow()), "", *describe_totals(graph, summary), ""]
-    _print_lines([*lines, f"cfg      ok     {arguments.cfg}"])
+    if arguments.plan:
+        plan = _plan(graph)
+        lines = [*plan_table(plan, find_arrow()), "", *describe_plan(plan)]
+    else:
+        lines = layer_table(summary, find_arrow())
+    _print_lines([*lines, "", *describe_totals(graph, summary), ""])
+    _print_lines([f"cfg      ok     {arguments.cfg}"])
     status = 0
     for what, path, check in (
         ("weights", arguments.weights, check_weights),
@@ -70,46 +84,78 @@ def run(arguments: Namespace) -> int:
 
 def layer_table(summary: "Summary", arrow: str = "→") -> list[str]:
     """Return the table's lines: the heads, then a row per layer, in aligned columns."""
-    inputs = _shape_column([row.input_shape for row in summary.rows])
-    outputs = _shape_column([row.output_shape for row in summary.rows])
-    cells = [
-        _cells(row, input_text, output_text)
-        for row, input_text, output_text in zip(summary.rows, inputs, outputs, strict=True)
-    ]
-    widths = [max(map(len, column)) for column in zip(HEADS, *cells, strict=True)]
-    return [_align(HEADS, widths, " " * len(arrow))] + [_align(row, widths, arrow) for row in cells]
-
-
-def _cells(row: "LayerSummary", input_text: str, output_text: str) -> tuple[str, ...]:
-    return (
-        str(row.index),
-        row.kind,
-        "" if row.filters is None else f"{row.filters:,}",
-        row.size_stride,
-        input_text,
-        output_text,
-        f"{row.parameters:,}" if row.parameters else "",
-        f"{row.flop / 1e9:.3f}" if row.flop else "",
+    rows = summary.rows
+    head, shapes = shapes_column(
+        [row.input_shape for row in rows], [row.output_shape for row in rows], arrow
     )
+    cells = [
+        (
+            str(row.index),
+            row.kind,
+            "" if row.filters is None else f"{row.filters:,}",
+            row.size_stride,
+            shape,
+            f"{row.parameters:,}" if row.parameters else "",
+            f"{row.flop / 1e9:.3f}" if row.flop else "",
+        )
+        for row, shape in zip(rows, shapes, strict=True)
+    ]
+    heads = ("layer", "type", "filters", "size/stride", head, "parameters", "GFLOP")
+    return format_table(heads, cells, right=RIGHT)
 
 
-def _shape_column(shapes: "list[Shape]") -> list[str]:
-    """Return shapes as Darknet prints them, ``416 x 416 x   3``, their numbers aligned."""
-    whc = [(width, height, channels) for channels, height, width in shapes]
-    widths = [max(len(str(side)) for side in sides) for sides in zip(*whc, strict=True)]
+def _plan(graph: "Graph") -> "PlanReport":
+    from tinyyolo3.engine.cpu.algorithms import plan_network
+    from tinyyolo3.engine.cpu.report import report_plan
+    from tinyyolo3.network.fold import fold_graph
+
+    folded = fold_graph(graph)
+    return report_plan(folded, plan_network(folded))
+
+
+def plan_table(plan: "PlanReport", arrow: str = "→") -> list[str]:
+    """Return the table's lines: the heads, then a row per step, in aligned columns."""
+    head, shapes = shapes_column(
+        [step.input_shape for step in plan.steps], [step.output_shape for step in plan.steps], arrow
+    )
+    cells = [
+        (
+            str(step.number),
+            layers_text(step),
+            step.algorithm,
+            shape,
+            str(step.jobs) if step.jobs else "",
+            _kib(step.output_bytes),
+            _kib(step.weight_bytes),
+            _kib(step.workspace_bytes),
+            f"{step.flop / 1e9:.3f}" if step.flop else "",
+        )
+        for step, shape in zip(plan.steps, shapes, strict=True)
+    ]
+    sizes = ("output KiB", "weights KiB", "workspace KiB")
+    heads = ("step", "layer", "algorithm", head, "jobs", *sizes, "GFLOP")
+    return format_table(heads, cells, right=RIGHT)
+
+
+def _kib(size: int) -> str:
+    return f"{size / 1024:,.1f}" if size else ""
+
+
+def describe_plan(plan: "PlanReport") -> list[str]:
+    """Return the lines under the plan's table."""
+    from tinyyolo3.engine.cpu.vectors import LANES
+
     return [
-        " x ".join(f"{side:{width}}" for side, width in zip(sides, widths, strict=True))
-        for sides in whc
+        f"{len(plan.steps)} steps, for vectors of {LANES} floats",
+        f"{_mib(plan.arena_bytes)} arena for all maps; apart they would take "
+        f"{_mib(plan.separate_bytes)}",
+        f"{_mib(plan.weight_bytes)} packed weights",
+        f"{_mib(plan.scratch_bytes)} scratch for each thread",
     ]
 
 
-def _align(cells: tuple[str, ...], widths: list[int], arrow: str) -> str:
-    aligned = [
-        f"{cell:>{width}}" if head in RIGHT else f"{cell:<{width}}"
-        for head, cell, width in zip(HEADS, cells, widths, strict=True)
-    ]
-    shapes = f"{aligned[4]} {arrow} {aligned[5]}"
-    return "  ".join([*aligned[:4], shapes, *aligned[6:]]).rstrip()
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.2f} MiB"
 
 
 def describe_totals(graph: "Graph", summary: "Summary") -> list[str]:
@@ -134,20 +180,21 @@ def describe_totals(graph: "Graph", summary: "Summary") -> list[str]:
 
 
 def check_weights(graph: "Graph", path: str) -> str:
-    """Read the weights against the network and return what their header says.
+    """Read the weights against the network, a layer at a time, and return what their header says.
 
     Numbers that cannot be right (NaN, infinity) are reported as warnings.
 
     Raises:
         WeightsError: the file does not fit the network.
     """
-    from tinyyolo3.darknet.weights import read_weights
-    from tinyyolo3.network.parameters import find_bad_values, network_slots
+    from tinyyolo3.darknet.weights import open_weights
+    from tinyyolo3.network.parameters import StoredParameters, find_bad_values, network_slots
 
     slots = network_slots(graph)
-    header, parameters = read_weights(path, slots)
-    for index, name, problem in find_bad_values(parameters):
+    file = open_weights(path, slots)
+    for index, name, problem in find_bad_values(StoredParameters(graph, file)):
         report("warning", f"{path}: layer {index} [{graph.layers[index].kind}] {name}: {problem}")
+    header = file.header
     version = f"{header.major}.{header.minor}.{header.revision}"
     floats = sum(slot.count for slot in slots)
     return f"{floats:,} floats, version {version}, {header.seen:,} pictures seen"
@@ -162,15 +209,6 @@ def check_class_names(graph: "Graph", path: str) -> str:
     from tinyyolo3.loading import check_names
 
     return f"{len(check_names(graph, path)):,} names"
-
-
-def _arrow() -> str:
-    """Return an arrow that standard output's encoding has."""
-    try:
-        "→".encode(getattr(sys.stdout, "encoding", None) or "ascii")
-    except UnicodeEncodeError:
-        return "->"
-    return "→"
 
 
 def _print_lines(lines: list[str]) -> None:

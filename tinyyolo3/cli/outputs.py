@@ -1,4 +1,4 @@
-"""What `detect` writes: one JSON array, and drawn pictures; each appears whole or not at all.
+"""What verbs write: JSON, and drawn pictures; each appears whole or not at all.
 
 Everything is opened before the first picture is looked at, so that a mistyped folder does not cost
 an hour of detection.
@@ -45,7 +45,7 @@ def json_array(target: str) -> Iterator[Callable[[object], None]]:
     Raises:
         OutputError: the file cannot be written.
     """
-    name = "standard output" if target == "-" else target
+    name = _name(target)
     with _open_target(target) as stream:
         separator = b"[\n"
 
@@ -60,6 +60,29 @@ def json_array(target: str) -> Iterator[Callable[[object], None]]:
         yield append
         with output_errors(name):
             stream.write(b"[]\n" if separator == b"[\n" else b"\n]\n")
+
+
+@contextmanager
+def json_value(target: str) -> Iterator[Callable[[object], None]]:
+    """Open a place for a JSON value and give the function that writes it, on one line.
+
+    Args:
+        target: a file, or ``-`` for standard output.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with _open_target(target) as stream:
+
+        def write(value: object) -> None:
+            with output_errors(_name(target)):
+                stream.write(_encode(value) + b"\n")
+
+        yield write
+
+
+def _name(target: str) -> str:
+    return "standard output" if target == "-" else target
 
 
 @contextmanager

@@ -173,8 +173,6 @@ class PlannedNetwork:
         inputs = [self.read_map(workspace, place)[None] for place in step.inputs if place]
         parameters = self.parameters.get(step.layer, {})
         with np.errstate(over="ignore", invalid="ignore"):  # as in eager.run_graph
-            # NaN and infinity among the caller's pixels pass through without a warning, as elsewhere.
-        with np.errstate(over="ignore", invalid="ignore"):
             output = apply_layer(CPU, self.graph.parity, layer, parameters, inputs)
         assert step.output is not None
         self.blocked_view(workspace, step.output)[:] = _to_blocks(output[0])
