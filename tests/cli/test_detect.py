@@ -10,9 +10,10 @@ from PIL import Image
 
 import tinyyolo3
 from tinyyolo3.backends.select import BACKENDS, DEVICES
-from tinyyolo3.cli import detect as verb
 from tinyyolo3.cli.command import make_parser
+from tinyyolo3.detector import Detector
 from tinyyolo3.errors import BackendError
+from tinyyolo3.image import files as image_files
 from tinyyolo3.network.parity import FLAVOURS
 
 
@@ -309,21 +310,32 @@ class TestRefusals:
         assert choices["parity"] == tuple(FLAVOURS)
 
 
-def test_pictures_are_read_one_chunk_at_a_time(detect, monkeypatch):
-    reading = []
-    read = verb._read
+def test_no_more_than_the_next_chunk_is_read_ahead(detect, monkeypatch):
+    reading, seen = [], []
+    read, look = image_files.read_image, Detector.detect
 
-    def watched(chunk, sources, *, upright):
-        reading.append(tuple(chunk))
-        return read(chunk, sources, upright=upright)
+    def watched(source, **options):
+        reading.append(source)
+        return read(source, **options)
 
-    monkeypatch.setattr(verb, "_read", watched)
+    def looking(self, images, **options):
+        seen.append((len(images), len(reading)))
+        return look(self, images, **options)
+
+    monkeypatch.setattr(image_files, "read_image", watched)
+    monkeypatch.setattr(Detector, "detect", looking)
     detect(*["a.png"] * 7, "--batch=3", "--json=-")
-    assert reading == [(0, 1, 2), (3, 4, 5), (6,)]
+    assert [count for count, _ in seen] == [3, 3, 1]
+    assert all(read <= limit for (_, read), limit in zip(seen, (6, 7, 7), strict=True))
+    assert len(reading) == 7
 
 
-def test_reading_reports_which_pictures_failed(pictures):
-    sources = [str(pictures / name) for name in ("a.png", "gone.png", "b.jpg")]
-    found, problems = verb._read(range(3), sources, upright=True)
-    assert list(found) == [0, 2]
-    assert problems == [f"{sources[1]}: no such file"]
+def test_one_thread_reads_each_chunk_in_its_turn(detect, monkeypatch):
+    reading, seen = [], []
+    read, look = image_files.read_image, Detector.detect
+    monkeypatch.setattr(image_files, "read_image", lambda s, **o: reading.append(s) or read(s, **o))
+    monkeypatch.setattr(
+        Detector, "detect", lambda d, i, **o: seen.append(len(reading)) or look(d, i, **o)
+    )
+    detect(*["a.png"] * 5, "--batch=2", "--threads=1", "--json=-")
+    assert seen == [2, 4, 5]

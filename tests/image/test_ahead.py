@@ -122,6 +122,19 @@ def test_closing_early_reads_nothing_more_and_ends_the_threads(reader):
     assert set(reader.done) <= set(names[:4])
 
 
+def test_closing_does_not_wait_for_a_picture_that_never_comes(reader, monkeypatch):
+    monkeypatch.setattr("tinyyolo3.image.ahead.PATIENCE_S", 0.05)
+    names = ["p0", "p1", "p2"]
+    reader.held["p2"] = threading.Event()
+    with thread_limit(2):
+        batches = read_batches(names, reader, 1)
+        next(batches)
+        next(batches)
+    assert all(thread.daemon for thread in reading_threads())
+    batches.close()
+    reader.held["p2"].set()
+
+
 def test_one_thread_reads_in_the_caller_when_asked(reader):
     with thread_limit(1):
         batches = read_batches(["p0", "p1", "p2"], reader, 2)

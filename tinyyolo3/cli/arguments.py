@@ -52,11 +52,28 @@ def add_running_arguments(add: Callable[..., object]) -> None:
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
     add("--backend", choices=("cpu", "reference"), help="reference: plain NumPy, for study")
     add("--threads", type=positive, metavar="N", help="CPU threads (default: all)")
+    add_engine_arguments(add)
     add(
         "--parity",
         choices=("alexeyab", "pjreddie", "opencv"),
         default="alexeyab",
         help="whose numbers to follow where builds of Darknet differ (default: alexeyab)",
+    )
+
+
+def add_engine_arguments(add: Callable[..., object]) -> None:
+    """Add what decides how the network is planned."""
+    add(
+        "--precision",
+        choices=("fp32", "bf16"),
+        default="fp32",
+        help="bf16: quicker, confidences off by up to 0.02 (default: fp32)",
+    )
+    add(
+        "--memory",
+        choices=("default", "low"),
+        default="default",
+        help="low: packed weights of less than half the size, slower (default: default)",
     )
 
 
@@ -75,6 +92,8 @@ def load_detector(arguments: Namespace) -> "Detector":
         size=arguments.size,
         threads=arguments.threads,
         parity=arguments.parity,
+        memory=arguments.memory,
+        precision=arguments.precision,
     )
 
 

@@ -1,13 +1,13 @@
 """``tinyyolo3 detect``: find objects in pictures, print them, write JSON, draw them.
 
-Pictures go through in chunks of ``--batch`` and nothing of a chunk outlives it, so a million of
-them take no more memory than one. Each is read on its own: one that cannot be read is reported,
-the rest are done, and the exit status is 1.
+Pictures go through in chunks of ``--batch``, of which two are in memory at a time: one at work, the
+next being read. So a million of them take no more memory than two. Each is read on its own: one
+that cannot be read is reported, the rest are done, and the exit status is 1.
 """
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,15 +109,14 @@ def run(arguments: Namespace) -> int:
         detector = load_detector(arguments)
         options = _detect_options(arguments, detector)
         progress = stack.enter_context(Progress(len(sources)))
-        for first in range(0, len(sources), arguments.batch):
+        for first, read in _read_ahead(stack, sources, arguments):
             progress.show(first)
-            chunk = range(first, min(first + arguments.batch, len(sources)))
-            pictures, problems = _read(chunk, sources, upright=not arguments.no_exif)
+            pictures = {i: p for i, p in enumerate(read, first) if not isinstance(p, ImageError)}
             results = detector.detect(list(pictures.values()), **options)
             progress.clear()
-            for problem in problems:
-                report("error", problem)
-            failed += len(problems)
+            for unread in (p for p in read if isinstance(p, ImageError)):
+                report("error", str(unread))
+                failed += 1
             for index, result in zip(pictures, results, strict=True):
                 found = replace(result, source=sources[index])
                 drawing = drawings[index] if drawings else None
@@ -151,19 +150,23 @@ def _classes(entries: Sequence[str] | None, names: Sequence[str]) -> list[int | 
     return [int(e) if e.isascii() and e.isdigit() and e not in names else e for e in entries]
 
 
-def _read(
-    chunk: range, sources: Sequence[str], *, upright: bool
-) -> "tuple[dict[int, ByteArray], list[str]]":
-    """Read a chunk's pictures: those that can be, by index, and a message for each other."""
+def _read_ahead(
+    stack: ExitStack, sources: Sequence[str], arguments: Namespace
+) -> "Iterator[tuple[int, list[ByteArray | ImageError]]]":
+    """Yield each chunk's first index and pictures, the next chunk being read meanwhile."""
+    from tinyyolo3.image.ahead import read_batches
     from tinyyolo3.image.files import read_image
+    from tinyyolo3.parallel import thread_limit
 
-    pictures, problems = {}, []
-    for index in chunk:
+    def read(source: Any) -> "ByteArray | ImageError":
         try:
-            pictures[index] = read_image(sources[index], exif_orientation=upright)
+            return read_image(source, exif_orientation=not arguments.no_exif)
         except ImageError as problem:
-            problems.append(str(problem))
-    return pictures, problems
+            return problem
+
+    stack.enter_context(thread_limit(arguments.threads))
+    batches = stack.enter_context(closing(read_batches(sources, read, arguments.batch)))
+    return zip(range(0, len(sources), arguments.batch), batches, strict=True)
 
 
 def describe(found: "Detections", drawing: Path | None = None) -> str:

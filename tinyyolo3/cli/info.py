@@ -8,7 +8,7 @@ with parameters and operations counted: 2 FLOP per multiply-add, as in Darknet's
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from tinyyolo3.cli.arguments import add_model_arguments
+from tinyyolo3.cli.arguments import add_engine_arguments, add_model_arguments
 from tinyyolo3.cli.messages import one_line, report
 from tinyyolo3.cli.tables import find_arrow, format_table, layers_text, shapes_column
 from tinyyolo3.errors import TinyYoloError
@@ -44,6 +44,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="print the steps by which the CPU engine runs the network, in place of its layers",
     )
+    add_engine_arguments(parser.add_argument)
 
 
 def run(arguments: Namespace) -> int:
@@ -60,7 +61,7 @@ def run(arguments: Namespace) -> int:
     graph = build_graph(read_config(arguments.cfg), width=width, height=height)
     summary = summarize(graph)
     if arguments.plan:
-        plan = _plan(graph)
+        plan = _plan(graph, arguments)
         lines = [*plan_table(plan, find_arrow()), "", *describe_plan(plan)]
     else:
         lines = layer_table(summary, find_arrow())
@@ -104,13 +105,13 @@ def layer_table(summary: "Summary", arrow: str = "→") -> list[str]:
     return format_table(heads, cells, right=RIGHT)
 
 
-def _plan(graph: "Graph") -> "PlanReport":
+def _plan(graph: "Graph", arguments: Namespace) -> "PlanReport":
     from tinyyolo3.engine.cpu.algorithms import plan_network
     from tinyyolo3.engine.cpu.report import report_plan
     from tinyyolo3.network.fold import fold_graph
 
     folded = fold_graph(graph)
-    return report_plan(folded, plan_network(folded))
+    return report_plan(folded, plan_network(folded, arguments.memory, arguments.precision))
 
 
 def plan_table(plan: "PlanReport", arrow: str = "→") -> list[str]:

@@ -8,9 +8,12 @@ come in the order of the list, as if each batch were read when it is asked for.
 """
 
 import os
+import time
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import Future
+from queue import SimpleQueue
+from threading import Thread
+from typing import Generic, TypeVar
 
 from tinyyolo3.image.files import ImageSource
 from tinyyolo3.parallel import thread_count
@@ -23,14 +26,63 @@ Picture = TypeVar("Picture")
 INDEPENDENT = (str, os.PathLike, bytes, bytearray, memoryview)
 
 
+#: Seconds that closing waits for pictures under way. What blocks for longer (a pipe that nobody
+#: fills, a network share) must not keep an interrupted program from ending.
+PATIENCE_S = 1.0
+
+
+class Readers(Generic[Picture]):
+    """Threads that read, and do not outlive the program.
+
+    An executor's threads would: Python waits for them at its end, however long a read blocks.
+    """
+
+    def __init__(self, read: Callable[[ImageSource], Picture], threads: int) -> None:
+        self._read = read
+        self._queue: SimpleQueue[tuple[Future[Picture], ImageSource] | None] = SimpleQueue()
+        self._pending: list[Future[Picture]] = []
+        self._threads = [
+            Thread(target=self._work, name=f"tinyyolo3-read-{i}", daemon=True)
+            for i in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, source: ImageSource) -> Future[Picture]:
+        """Have a picture read."""
+        future: Future[Picture] = Future()
+        self._pending = [other for other in self._pending if not other.done()] + [future]
+        self._queue.put((future, source))
+        return future
+
+    def close(self) -> None:
+        """Read no more, and wait a moment for what is under way."""
+        for future in self._pending:
+            future.cancel()
+        for _ in self._threads:
+            self._queue.put(None)
+        end = time.monotonic() + PATIENCE_S
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
+
+    def _work(self) -> None:
+        while (item := self._queue.get()) is not None:
+            future, source = item
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(self._read(source))
+                except BaseException as error:  # raised where the picture is asked for
+                    future.set_exception(error)
+
+
 def read_batches(
     sources: Sequence[ImageSource], read: Callable[[ImageSource], Picture], batch: int
 ) -> Generator[list[Picture]]:
     """Read pictures batch by batch, the next one in the background.
 
     As many threads read as `thread_count` allows, the caller among them; with one, all is read in
-    the caller when it is asked for. Close the iterator to be sure that its threads have ended;
-    running out and errors end them too.
+    the caller when it is asked for. Close the iterator to have its threads end; running out and
+    errors end them too.
 
     Args:
         sources: the pictures.
@@ -49,24 +101,22 @@ def read_batches(
         for some in batches:
             yield [read(source) for source in some]
         return
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="tinyyolo3-read")
+    readers = Readers(read, threads)
     try:
-        following = _submit(pool, read, batches[0])
+        following = _submit(readers, batches[0])
         for index, some in enumerate(batches):
             begun = following
             if index + 1 < len(batches):
-                following = _submit(pool, read, batches[index + 1])
+                following = _submit(readers, batches[index + 1])
             yield _finish(begun, read, some)
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        readers.close()
 
 
-def _submit(
-    pool: ThreadPoolExecutor, read: Callable[[ImageSource], Picture], sources: Sequence[ImageSource]
-) -> list[Future[Picture]]:
-    """Have the pool read what it may; the rest waits, as if it had been begun, for the caller."""
+def _submit(readers: Readers[Picture], sources: Sequence[ImageSource]) -> list[Future[Picture]]:
+    """Have the threads read what they may; the rest waits, as if begun, for the caller."""
     return [
-        pool.submit(read, source) if isinstance(source, INDEPENDENT) else Future()
+        readers.submit(source) if isinstance(source, INDEPENDENT) else Future()
         for source in sources
     ]
 

@@ -149,19 +149,20 @@ def _open_header(stream: IO[bytes], head: bytes, name: str) -> ImageFile:
     This is ``Image.open`` without its check of the size, which warns through Python's global
     warning filters, and those cannot be silenced for one thread alone. `_decode` checks instead.
     """
-    Image.init()
     claimed = None
-    for kind, (factory, accepts) in Image.OPEN.items():
-        known = False
-        try:
-            known = accepts is not None and accepts(head) is True
-            if known or accepts is None:
-                stream.seek(0)
-                return factory(stream, "")
-        except (SyntaxError, IndexError, TypeError, struct.error):  # "not mine", as in Pillow
-            claimed = claimed or (kind if known else None)
-        except Exception as error:
-            raise _unreadable(name, f"is damaged ({kind}): {_reason(error)}") from error
+    for make_known in (Image.preinit, Image.init):  # a few formats, then all: 40 ms more
+        make_known()
+        for kind, (factory, accepts) in Image.OPEN.items():
+            known = False
+            try:
+                known = accepts is not None and accepts(head) is True
+                if known or accepts is None:
+                    stream.seek(0)
+                    return factory(stream, "")
+            except (SyntaxError, IndexError, TypeError, struct.error):  # "not mine", as in Pillow
+                claimed = claimed or (kind if known else None)
+            except Exception as error:
+                raise _unreadable(name, f"is damaged ({kind}): {_reason(error)}") from error
     if claimed:
         raise _unreadable(name, f"is damaged or truncated: its {claimed} header cannot be read")
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
