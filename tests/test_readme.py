@@ -56,7 +56,9 @@ def test_the_table_of_options_has_all_of_them_with_their_defaults() -> None:
 
 
 def test_every_option_on_the_command_line_exists() -> None:
-    known = make_parser().format_help() + help_of("detect") + help_of("info")
+    verbs = set(re.findall(r"^tinyyolo3 ([a-z]+)", README, re.MULTILINE))
+    assert {"detect", "info", "profile"} <= verbs
+    known = make_parser().format_help() + "".join(map(help_of, verbs))
     options = set(re.findall(r"--[a-z]+", README))
     assert "--threshold" in options
     for option in options:
