@@ -13,6 +13,9 @@ from tinyyolo3.network.build import build_graph
 from tinyyolo3.network.parameters import network_slots
 from tinyyolo3.testing.weights import random_weights
 
+# What a test needs is compiled in its own process: none starts others behind the tests' back.
+os.environ.setdefault("TINYYOLO3_COMPILE", "now")
+
 #: Every part of a detector, small enough to run in a millisecond: two heads, a route, an upsample.
 TINY_CFG = """\
 [net]

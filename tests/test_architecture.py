@@ -93,7 +93,7 @@ def test_network_knows_shapes_and_no_layer_code() -> None:
 def test_no_hidden_dependency(file: Path) -> None:
     """NumPy, Numba and Pillow are all that the package imports; Hypothesis in its testing room."""
     allowed = {"numpy", "numba", "PIL", "tinyyolo3"}
-    if module_name(file).startswith("engine.cpu"):
+    if module_name(file).startswith(("engine.cpu", "testing.assembly")):
         allowed.add("llvmlite")  # Numba's own
     if module_name(file).startswith("testing"):
         allowed.add("hypothesis")

@@ -25,6 +25,7 @@ from tinyyolo3.errors import (
 if TYPE_CHECKING:
     from tinyyolo3.detections import Detection, Detections
     from tinyyolo3.detector import Detector
+    from tinyyolo3.engine.cpu.readiness import warmup
     from tinyyolo3.loading import load
 
 __version__ = "0.1.0"
@@ -43,6 +44,7 @@ __all__ = [
     "WeightsWarning",
     "__version__",
     "load",
+    "warmup",
 ]
 
 #: Where the names stand that are imported when first asked for.
@@ -51,6 +53,7 @@ _HOMES = {
     "Detections": "tinyyolo3.detections",
     "Detector": "tinyyolo3.detector",
     "load": "tinyyolo3.loading",
+    "warmup": "tinyyolo3.engine.cpu.readiness",
 }
 
 

@@ -18,7 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numba
 
-from tinyyolo3.cache import cache_folder, numba_cache
+from tinyyolo3.cache import keep_code
 from tinyyolo3.errors import InputError
 
 P = ParamSpec("P")
@@ -31,14 +31,11 @@ _pool: ThreadPoolExecutor | None = None
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a function of plain arrays with Numba on its first call, and release the GIL in it.
 
-    The machine code is kept on disk (`tinyyolo3.cache`); where no folder can be written (a
-    read-only install without a home folder) it is compiled anew in each process.
+    The machine code is kept on disk: see `tinyyolo3.cache`.
     """
-    folder = cache_folder()
-    if folder is None:
-        return numba.njit(nogil=True, error_model="numpy")(function)
-    with numba_cache(folder):
-        return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    dispatcher: Callable[P, R] = numba.njit(nogil=True, error_model="numpy")(function)
+    keep_code(dispatcher, function)
+    return dispatcher
 
 
 def available_cores() -> int:

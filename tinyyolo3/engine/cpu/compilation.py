@@ -2,8 +2,8 @@
 
 There are two kinds of compiled code. Operations and transforms are code pointers, which stand as
 names in the modules of this room and are found there. Everything else is compiled for the types of
-its first call's arguments; what gives these types reliably is a call, so a network of a few layers
-is packed and run, and what it found is decoded.
+its first call's arguments; what gives these types reliably is a call, so weights are packed, a
+network of a few layers runs, and boxes are decoded.
 """
 
 import importlib
@@ -18,8 +18,11 @@ from tinyyolo3.boxes.decode_numba import decode_numba
 from tinyyolo3.boxes.nms import NmsKind, nms_numba
 from tinyyolo3.darknet.config import parse_config
 from tinyyolo3.engine import cpu
+from tinyyolo3.engine.cpu import packing
 from tinyyolo3.engine.cpu.engine import CpuEngine
 from tinyyolo3.engine.cpu.program import CodePointer
+from tinyyolo3.engine.cpu.toom_cook import FILTERINGS
+from tinyyolo3.engine.cpu.vectors import LANES
 from tinyyolo3.image.resize import network_input_numba
 from tinyyolo3.network.build import build_graph
 from tinyyolo3.network.fold import fold_graph
@@ -29,7 +32,7 @@ from tinyyolo3.network.parameters import layer_slots
 #: A piece of the work: a second of compiling at most.
 Piece = Callable[[], object]
 
-#: A first layer, weights in panels, transformed and depthwise, and layers that no step computes:
+#: A first layer, weights in panels, and layers that no step of a plan computes.
 #: `tests/test_startup.py` finds out whether anything is missing.
 NETWORK = """\
 [net]
@@ -96,10 +99,10 @@ num=1
 
 
 def code_pointers() -> Iterator[CodePointer]:
-    """Yield every operation and transform of this room."""
+    """Yield every operation and transform of this room that this processor can run."""
     for module in pkgutil.iter_modules(cpu.__path__, cpu.__name__ + "."):
         for value in vars(importlib.import_module(module.name)).values():
-            if isinstance(value, CodePointer):
+            if isinstance(value, CodePointer) and value.supported:
                 yield value
 
 
@@ -107,7 +110,12 @@ def compilation() -> list[Piece]:
     """Return what compiles everything, in pieces; pieces that are done cost next to nothing."""
     # A pointer stands under its name in its own module, and in those that import it.
     pointers = list(dict.fromkeys(code_pointers()))
-    return [*(partial(getattr, p, "address") for p in pointers), _run_network, _run_stages]
+    return [
+        *(partial(getattr, p, "address") for p in pointers),
+        _run_network,
+        _pack_weights,
+        _run_stages,
+    ]
 
 
 def _run_network() -> None:
@@ -121,6 +129,13 @@ def _run_network() -> None:
 
 def _blank(graph: Graph) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     return np.zeros((1, *graph.input_shape), np.float32)
+
+
+def _pack_weights() -> None:
+    """Pack weights as larger networks need them."""
+    weights = np.zeros((1, LANES, 3, 3), np.float32)
+    packing.round_panels(packing.pack_panels(weights, LANES), weights)
+    packing.pack_winograd(weights, next(iter(FILTERINGS.values())))
 
 
 def _run_stages() -> None:

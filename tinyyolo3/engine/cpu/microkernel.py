@@ -27,7 +27,13 @@ from typing import Any
 
 from llvmlite import ir
 
-from tinyyolo3.engine.cpu.arithmetic import BFLOAT16, FLOAT32, HALF_BLOCK, Arithmetic
+from tinyyolo3.engine.cpu.arithmetic import (
+    BFLOAT16,
+    FLOAT32,
+    HALF_BLOCK,
+    HAS_BFLOAT16,
+    Arithmetic,
+)
 from tinyyolo3.engine.cpu.program import code_pointer
 from tinyyolo3.engine.cpu.vectors import (
     BLOCK,
@@ -199,7 +205,7 @@ def _half_panel(
     )  # fmt: skip
 
 
-@code_pointer(12, 1)
+@code_pointer(12, 1, supported=HAS_BFLOAT16)
 def _panel_bf16(
     a: int, outer: int, outer_stride: int, inner: int, inner_stride: int, steps: int, b: int,
     c: int, c_stride: int, bias: int, residual: int, residual_stride: int, slope: float,
@@ -210,7 +216,7 @@ def _panel_bf16(
     )  # fmt: skip
 
 
-@code_pointer(12, 1)
+@code_pointer(12, 1, supported=HAS_BFLOAT16)
 def _half_panel_bf16(
     a: int, outer: int, outer_stride: int, inner: int, inner_stride: int, steps: int, b: int,
     c: int, c_stride: int, bias: int, residual: int, residual_stride: int, slope: float,

@@ -43,10 +43,14 @@ class CodePointer:
 
     Attributes:
         name: for people.
+        supported: whether this processor has its instructions; compiling those that it has not
+            would end the process.
     """
 
-    def __init__(self, function: Callable[..., None], signature: Any) -> None:
-        self.name = function.__name__.strip("_")
+    def __init__(
+        self, function: Callable[..., None], signature: Any, supported: bool = True
+    ) -> None:
+        self.name, self.supported = function.__name__.strip("_"), supported
         self._function, self._signature = function, signature
 
     @cached_property
@@ -82,10 +86,12 @@ def operation(*fields: str) -> Callable[[Callable[..., None]], Operation]:
     return lambda function: Operation(function, fields)
 
 
-def code_pointer(integers: int, floats: int = 0) -> Callable[[Callable[..., None]], CodePointer]:
+def code_pointer(
+    integers: int, floats: int = 0, *, supported: bool = True
+) -> Callable[[Callable[..., None]], CodePointer]:
     """Make a `CodePointer` of a function of 64-bit integers and, after them, 32-bit floats."""
     kinds = [types.int64] * integers + [types.float32] * floats
-    return lambda function: CodePointer(function, types.void(*kinds))
+    return lambda function: CodePointer(function, types.void(*kinds), supported)
 
 
 def _call(builder: ir.IRBuilder, arguments: Sequence[Any]) -> None:

@@ -22,6 +22,8 @@ from tinyyolo3.cache import LOCK_NAME, PACKAGE, cache_folder, marker
 from tinyyolo3.filelock import FileLock
 from tinyyolo3.policy import VARIABLE, compile_policy
 
+#: How a process ends that was not ended by a signal, or an exception of Windows'.
+EXIT_STATUSES = range(128)
 #: Seconds between two looks at the disk.
 INTERVAL_S = 0.05
 #: Seconds for which a compiler waits for one that was there before it; a look at the lock, which
@@ -66,7 +68,9 @@ class Readiness:
                 return True
             if self._child is None:
                 self._child = start_process()
-        if self._child is None or self._child.returncode is not None:
+        status = None if self._child is None else self._child.poll()
+        # One that crashed in the compiler would take us along: then it is NumPy for good.
+        if self._child is None or status in EXIT_STATUSES:
             self._thread = start_thread()
         return False
 
