@@ -16,6 +16,7 @@ def load(model: Model, threads: int, **options: Any) -> Engine:
     for name in options:
         if name not in inspect.signature(tinyyolo3.load).parameters:
             raise UnavailableError(f"tinyyolo3.load of this version takes no {name}=")
+    tinyyolo3.warmup()  # without it the first runs would be plain NumPy's
     size = (model.side, model.side)
     try:
         detector = tinyyolo3.load(model.cfg, model.weights, size=size, threads=threads, **options)
