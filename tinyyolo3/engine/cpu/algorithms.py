@@ -32,8 +32,9 @@ MEMORY_RATE = 20e9
 #: suppression (its overlap is a hair's breadth from the limit); from 128 on none, and no confidence
 #: is off by more than 0.01.
 BFLOAT16_CHANNELS = 128
-#: How large the packed weights of a network may be, in multiples of the plain weights' size.
-MEMORY = {"default": 2.8, "low": 1.15}
+#: How large the packed weights of a network may be: in multiples of the plain weights' size, and
+#: the bytes that they may have in any case.
+MEMORY = {"default": (3.0, 256 << 20), "low": (1.15, 0)}
 #: What a network can be computed in; "bf16" only where `arithmetic.HAS_BFLOAT16`.
 PRECISIONS = ("fp32", "bf16")
 #: A Winograd job's tiles are chosen to stay in this part of the second-level cache.
@@ -244,7 +245,8 @@ def choose_algorithms(graph: Graph, memory: str = "default", precision: str = "f
         for layer in layers
     )
     choices = {layer.index: list(candidates(layer, precision)) for layer in layers}
-    picked = pick_candidates(choices, MEMORY[memory] * plain_bytes)
+    factor, floor = MEMORY[memory]
+    picked = pick_candidates(choices, max(factor * plain_bytes, floor))
     return lambda layer: _choice(layer, picked.get(layer.index))
 
 
