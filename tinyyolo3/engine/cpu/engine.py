@@ -1,11 +1,13 @@
 """A planned network in memory: packed weights, arenas, and the call that runs it."""
 
+import os
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -201,6 +203,10 @@ def _to_blocks(plain: FloatArray) -> Floats:
     return padded.reshape(-1, LANES, height, width).transpose(0, 2, 3, 1)
 
 
+#: This process's engines.
+_engines: "WeakSet[CpuEngine]" = WeakSet()
+
+
 class CpuEngine:
     """Plans for the input sizes that a network is run at, and the weights packed for them."""
 
@@ -213,7 +219,12 @@ class CpuEngine:
         self._packed: WeakValueDictionary[tuple[int, int, str], PackedWeights] = (
             WeakValueDictionary()
         )
-        self._lock = threading.Lock()
+        self._locks: dict[int, threading.Lock] = {}
+        _engines.add(self)
+
+    def renew_lock(self) -> None:
+        """Drop the lock in a forked child, where the thread that held it does not exist."""
+        self._locks: dict[int, threading.Lock] = {}
 
     def ready(self) -> bool:
         """Return whether the code is compiled; where it is not, it is being compiled."""
@@ -221,7 +232,9 @@ class CpuEngine:
 
     def planned(self, graph: Graph) -> PlannedNetwork:
         """Return the network planned for the graph's input size."""
-        with self._lock:
+        # A forked child inherits locks as they are: one that a thread of its parent held would
+        # never be released. So each process has its own; `setdefault` is atomic.
+        with self._locks.setdefault(os.getpid(), threading.Lock()):
             found = self._plans.get(graph.input_shape)
             if found is None:
                 found = self._plan(graph)
@@ -252,3 +265,12 @@ class CpuEngine:
         eager = {s.layer for s in plan.steps if s.algorithm == "eager"}
         own = {i: self._parameters[i] for i in eager if i in self._parameters}
         return PlannedNetwork(graph, plan, weights, own)
+
+
+def _renew_locks() -> None:
+    for engine in _engines:
+        engine.renew_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)

@@ -37,7 +37,7 @@ _LOWERINGS: dict[str, Lower] = {
     "avgpool": lower_avgpool,
     "upsample": lower_upsample,
     "add": lower_pair(pixelwise.add_job, 0, 1),
-    "scale channels": lower_pair(pixelwise.scale_channels_job, 1, 0),
+    "scale channels": lower_pair(pixelwise.multiply_maps_job, 1, 0),
     "multiply maps": lower_pair(pixelwise.multiply_maps_job, 0, 1),
     "activation": lower_activation,
     "copy": lower_copy,

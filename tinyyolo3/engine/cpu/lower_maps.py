@@ -82,9 +82,12 @@ def lower_pair(operation: Operation, source: int, other: int) -> Lower:
         assert step.output is not None
         channels, height, width = step.output.shape
         parts = parts_of(height * width, packing.blocks(channels))
+        second = step.inputs[other]
+        assert second is not None
         record = {
             **place_fields(low, step.inputs[source]),
-            **place_fields(low, step.inputs[other], "other"),
+            **place_fields(low, second, "other"),
+            "other_pixel": BLOCK if second.shape == step.output.shape else 0,
             **place_fields(low, step.output, "target"),
             "pixels": height * width,
             "parts": parts,

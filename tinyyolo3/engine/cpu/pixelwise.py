@@ -18,8 +18,10 @@ from tinyyolo3.engine.cpu.vectors import (
 from tinyyolo3.layers.activation import activate_in_place
 from tinyyolo3.parallel import compiled
 
+#: `other_pixel` is the distance of the second map's pixels: 0 where one serves all, as in the
+#: factors of scale_channels.
 _PAIR = (
-    "source", "source_stride", "other", "other_stride", "pixels", "parts", "target",
+    "source", "source_stride", "other", "other_stride", "other_pixel", "pixels", "parts", "target",
     "target_stride",
 )  # fmt: skip
 
@@ -33,40 +35,31 @@ def _part(step: Any, index: int) -> tuple[int, int, int]:
     return block, start, (part + 1) * step.pixels // step.parts - start
 
 
+@compiled
+def _addresses(step: Any, index: int) -> tuple[int, int, int, int]:
+    """Return the number of a job's pixels, and where both maps and the target begin."""
+    block, start, count = _part(step, index)
+    x = step.source + block * step.source_stride + start * BLOCK
+    y = step.other + block * step.other_stride + start * step.other_pixel
+    return count, x, y, step.target + block * step.target_stride + start * BLOCK
+
+
 @operation(*_PAIR)
 def add_job(steps: Any, index: int, _scratch: int) -> None:
     """The sum of two maps: some pixels of one block."""
     step = carray(steps, 1)[0]
-    block, start, count = _part(step, index)
-    x = step.source + block * step.source_stride + start * BLOCK
-    y = step.other + block * step.other_stride + start * BLOCK
-    target = step.target + block * step.target_stride + start * BLOCK
+    count, x, y, target = _addresses(step, index)
     for pixel in range(count):
-        add_block(x + pixel * BLOCK, y + pixel * BLOCK, target + pixel * BLOCK)
+        add_block(x + pixel * BLOCK, y + pixel * step.other_pixel, target + pixel * BLOCK)
 
 
 @operation(*_PAIR)
 def multiply_maps_job(steps: Any, index: int, _scratch: int) -> None:
     """The product of two maps: some pixels of one block."""
     step = carray(steps, 1)[0]
-    block, start, count = _part(step, index)
-    x = step.source + block * step.source_stride + start * BLOCK
-    y = step.other + block * step.other_stride + start * BLOCK
-    target = step.target + block * step.target_stride + start * BLOCK
+    count, x, y, target = _addresses(step, index)
     for pixel in range(count):
-        multiply_block(x + pixel * BLOCK, y + pixel * BLOCK, target + pixel * BLOCK)
-
-
-@operation(*_PAIR)
-def scale_channels_job(steps: Any, index: int, _scratch: int) -> None:
-    """A map times one number per channel: `other` has one pixel."""
-    step = carray(steps, 1)[0]
-    block, start, count = _part(step, index)
-    x = step.source + block * step.source_stride + start * BLOCK
-    factor = step.other + block * step.other_stride
-    target = step.target + block * step.target_stride + start * BLOCK
-    for pixel in range(count):
-        multiply_block(x + pixel * BLOCK, factor, target + pixel * BLOCK)
+        multiply_block(x + pixel * BLOCK, y + pixel * step.other_pixel, target + pixel * BLOCK)
 
 
 @operation(
