@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakSet, WeakValueDictionary
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -203,10 +203,6 @@ def _to_blocks(plain: FloatArray) -> Floats:
     return padded.reshape(-1, LANES, height, width).transpose(0, 2, 3, 1)
 
 
-#: This process's engines.
-_engines: "WeakSet[CpuEngine]" = WeakSet()
-
-
 class CpuEngine:
     """Plans for the input sizes that a network is run at, and the weights packed for them."""
 
@@ -219,11 +215,6 @@ class CpuEngine:
         self._packed: WeakValueDictionary[tuple[int, int, str], PackedWeights] = (
             WeakValueDictionary()
         )
-        self._locks: dict[int, threading.Lock] = {}
-        _engines.add(self)
-
-    def renew_lock(self) -> None:
-        """Drop the lock in a forked child, where the thread that held it does not exist."""
         self._locks: dict[int, threading.Lock] = {}
 
     def ready(self) -> bool:
@@ -265,12 +256,3 @@ class CpuEngine:
         eager = {s.layer for s in plan.steps if s.algorithm == "eager"}
         own = {i: self._parameters[i] for i in eager if i in self._parameters}
         return PlannedNetwork(graph, plan, weights, own)
-
-
-def _renew_locks() -> None:
-    for engine in _engines:
-        engine.renew_lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)
