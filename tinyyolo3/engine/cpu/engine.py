@@ -1,7 +1,6 @@
 """A planned network in memory: packed weights, arenas, and the call that runs it."""
 
 import os
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
