@@ -1,4 +1,4 @@
-"""Convolution for tests: its definition as loops, and a Hypothesis strategy for its arguments.
+"""Convolution for tests: its definition as loops, and Hypothesis strategies for calls and layers.
 
 Needs `hypothesis`, which only tests install; nothing else in the package imports this module.
 """
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tinyyolo3.arrays import FloatArray
 from tinyyolo3.layers.shapes import Stride
 from tinyyolo3.testing import tolerances
+from tinyyolo3.testing.networks import MAX_WIDE_CHANNELS
 from tinyyolo3.testing.strategies import DTYPES, layouts, normal_map, seeds
 
 
@@ -111,3 +112,40 @@ def convolutions(
             "groups": groups,
         },
     )
+
+
+@st.composite
+def convolution_configs(draw: st.DrawFn, *, stride: int | None = None) -> str:
+    """Draw the cfg text of a network around one convolution, with or without a shortcut after it.
+
+    Args:
+        draw: given by Hypothesis.
+        stride: for a 3 x 3 window of this stride; None draws size, strides and dilation.
+    """
+    counts = st.one_of(st.integers(1, MAX_WIDE_CHANNELS), st.sampled_from([16, 32, 48, 64]))
+    size = 3 if stride else draw(st.integers(1, 4))
+    steps = (stride, stride) if stride else (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+    dilation = 1 if stride or size == 1 else draw(st.integers(1, 2))
+    padding = draw(st.integers(0, 2))
+    side = st.integers(max(1, dilation * (size - 1) + 1 - 2 * padding * dilation), 30)
+    channels, filters = draw(counts), draw(counts)
+    groups = draw(st.sampled_from([1, 1, *_divisors(math.gcd(channels, filters))]))
+    if groups == channels == filters:
+        groups = 1  # depthwise convolutions have an algorithm of their own
+    activation = draw(st.sampled_from(["linear", "leaky", "relu", "mish"]))
+    options = "\n".join(
+        [
+            f"[convolutional]\nfilters={filters}\nsize={size}\npadding={padding}",
+            f"stride_y={steps[0]}\nstride_x={steps[1]}\ndilation={dilation}",
+            f"groups={groups}\nactivation={activation}\n",
+        ]
+    )
+    text = f"[net]\nheight={draw(side)}\nwidth={draw(side)}\nchannels={draw(st.integers(1, 4))}\n"
+    text += f"[convolutional]\nfilters={channels}\nsize=1\nactivation=leaky\n{options}"
+    if draw(st.booleans()):
+        text += f"[route]\nlayers=0\n{options}[shortcut]\nfrom=1\nactivation=linear\n"
+    return text
+
+
+def _divisors(number: int) -> list[int]:
+    return [d for d in range(2, number + 1) if number % d == 0]

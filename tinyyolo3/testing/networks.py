@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from tinyyolo3.darknet.config import parse_config
@@ -29,6 +30,8 @@ OPENCV_ACTIVATIONS = ("linear", "leaky", "relu", "logistic", "swish", "mish", "t
 #: No map of a drawn network is larger.
 MAX_SIDE = 48
 MAX_CHANNELS = 24
+#: The same for a wide network, whose maps fill several blocks of any processor's vectors.
+MAX_WIDE_CHANNELS = 70
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class _Draft:
     Attributes:
         draw: Hypothesis's.
         opencv: whether to keep to what OpenCV reads as Darknet does.
+        wide: whether to draw many channels, and often such numbers as fill vectors.
         input_shape: of the network.
         sections: the layers' text.
         shapes: the layers' outputs.
@@ -46,6 +50,7 @@ class _Draft:
 
     draw: st.DrawFn
     opencv: bool
+    wide: bool
     input_shape: Shape
     sections: list[str]
     shapes: list[Shape]
@@ -72,6 +77,20 @@ class _Draft:
         """Return a number that names layer `index` in the next section: its own or relative."""
         return self.draw(st.sampled_from([index, index - len(self.shapes)]))
 
+    @property
+    def max_channels(self) -> int:
+        """The most channels of a convolution."""
+        return MAX_WIDE_CHANNELS if self.wide else MAX_CHANNELS
+
+    def filters(self, groups: int) -> int:
+        """Draw a number of filters that so many groups share."""
+        most = max(1, self.max_channels // groups)
+        any_count = st.integers(1, most)
+        if not self.wide:
+            return groups * self.draw(any_count)
+        full = [n // groups for n in (16, 32, 48) if n % groups == 0]
+        return groups * self.draw(st.one_of(any_count, st.sampled_from([*full, most])))
+
     def activation(self) -> str | None:
         """Draw an activation; None leaves it to the flavour's default."""
         known = OPENCV_ACTIVATIONS if self.opencv else ACTIVATIONS
@@ -80,23 +99,31 @@ class _Draft:
 
 @st.composite
 def network_configs(
-    draw: st.DrawFn, *, opencv: bool = False, max_blocks: int = 8, min_side: int = 8
+    draw: st.DrawFn,
+    *,
+    opencv: bool = False,
+    wide: bool = False,
+    max_blocks: int = 8,
+    min_side: int = 8,
 ) -> str:
     """Draw the cfg text of a small network, ending in heads, a classifier or neither.
 
     Args:
         draw: given by Hypothesis.
         opencv: keep to what OpenCV 4's Darknet importer supports with Darknet's meaning.
+        wide: draw up to `MAX_WIDE_CHANNELS` channels, and residual blocks.
         max_blocks: how many blocks of one to three sections stand between input and tail.
         min_side: of the network's input in pixels; at most 40.
     """
     side = st.integers(min_side, 40)
     input_shape = (draw(st.integers(1, 4)), draw(side), draw(side))
-    draft = _Draft(draw, opencv, input_shape, [], [], [])
+    draft = _Draft(draw, opencv, wide, input_shape, [], [], [])
     _convolution(draft)
-    for block in draw(st.lists(st.sampled_from(_BLOCKS), max_size=max_blocks)):
+    blocks = _WIDE_BLOCKS if wide else _BLOCKS
+    for block in draw(st.lists(st.sampled_from(blocks), max_size=max_blocks)):
         block(draft)
     draw(st.sampled_from(_TAILS))(draft)
+    assume(draft.sections)  # a first layer that grows its map beyond `MAX_SIDE` is left out
     channels, height, width = input_shape
     net = f"[net]\nwidth={width}\nheight={height}\nchannels={channels}"
     return "\n\n".join([net, *draft.sections]) + "\n"
@@ -131,7 +158,7 @@ def _convolution(draft: _Draft) -> None:
     groups = draw(st.sampled_from([1, 1, channels, *_divisors(channels)]))
     if draft.opencv and width == 1:
         groups = 1  # its depthwise convolution reads beyond so narrow a map
-    filters = groups * draw(st.integers(1, max(1, MAX_CHANNELS // groups)))
+    filters = draft.filters(groups)
     shape = rules.convolution_shape(
         draft.shape,
         filters=filters,
@@ -162,8 +189,9 @@ def _maxpool(draft: _Draft) -> None:
     draw, shape = draft.draw, draft.shape
     size = draw(st.integers(1, 5))
     stride = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
-    # The importer drops the last window where it lies wholly in the padding.
-    most = size - 1 if draft.opencv else size + 1
+    # The importer drops the last window where it lies wholly in the padding; there Darknet puts out
+    # the least of all floats, which no sum behind it survives.
+    most = size - 1 if draft.opencv or draft.wide else size + 1
     padding = draw(st.integers(min(most, max(0, size - min(shape[1:]))), most))
     if draft.opencv:
         stride = (stride[0], stride[0])
@@ -190,7 +218,7 @@ def _route(draft: _Draft) -> None:
         common = np.gcd.reduce([draft.shapes[i][0] for i in layers])
         groups = draw(st.sampled_from([1, *_divisors(int(common))]))
     shape = rules.route_shape([draft.shapes[i] for i in layers], groups=groups)
-    if shape[0] > 2 * MAX_CHANNELS:
+    if shape[0] > 2 * draft.max_channels:
         return
     draft.add(
         "route",
@@ -220,6 +248,19 @@ def _shortcut(draft: _Draft) -> None:
     )
     origins = ",".join(str(draft.reference(i)) for i in sources)
     draft.add("shortcut", shape, **{"from": origins}, activation=draft.activation())
+
+
+def _residual(draft: _Draft) -> None:
+    """YOLOv3's own block: a bottleneck, a 3 x 3 convolution, a dropout perhaps, and the sum."""
+    draw, shape, source = draft.draw, draft.shape, len(draft.shapes) - 1
+    leaky = {"activation": "leaky"}
+    narrow = draft.filters(1)
+    draft.add("convolutional", (narrow, *shape[1:]), filters=narrow, size=1, **leaky)
+    draft.add("convolutional", shape, filters=shape[0], size=3, pad=1, **leaky)
+    if draw(st.booleans()):
+        _dropout(draft)
+    origin = {"from": draft.reference(source)}
+    draft.add("shortcut", shape, **origin, activation=draw(st.sampled_from(["linear", "leaky"])))
 
 
 def _squeeze_excitation(draft: _Draft) -> None:
@@ -334,4 +375,5 @@ _BLOCKS: tuple[Callable[[_Draft], None], ...] = (
     *(_convolution, _maxpool, _upsample, _route, _shortcut),
     *(_squeeze_excitation, _pixel_gate, _dropout, _reorg),
 )
+_WIDE_BLOCKS = (*_BLOCKS, _residual, _convolution, _route)
 _TAILS: tuple[Callable[[_Draft], None], ...] = (_no_tail, _heads, _classifier)

@@ -1,0 +1,36 @@
+"""One network with every kind of step: what `test_other_processors` runs too."""
+
+import pytest
+
+from tinyyolo3.engine.cpu.vectors import LANES
+from tinyyolo3.testing.engines import WISHES, allowing, check_outputs, make_case, plan_case
+from tinyyolo3.testing.plans import check_plan
+
+#: Every kind of step but those that only one wish or one processor brings.
+STEPS = {
+    *("pack", "unpack", "copy", "eager", "activation", "add", "scale channels", "multiply maps"),
+    *("multiply", "im2col", "depthwise", "maxpool", "avgpool", "upsample", "first layer"),
+}
+
+
+@pytest.mark.parametrize("wish", [None, *WISHES])
+def test_it_equals_the_reference(varied_cfg: str, wish: str | None) -> None:
+    case = make_case(varied_cfg.format(width=56, height=40), seed=3, images=2)
+    with allowing(wish):
+        planned = plan_case(case, wish=wish)
+        check_plan(case.graph, planned.plan, LANES)
+        check_outputs(case, planned, planned.forward(case.x))
+
+
+def test_it_has_every_kind_of_step(varied_cfg: str) -> None:
+    case = make_case(varied_cfg.format(width=56, height=40), seed=3)
+    found = set()
+    for wish in (None, "im2col"):
+        for wanted in (None, range(len(case.graph.layers))):
+            plan = plan_case(case, wanted, wish).plan
+            found |= {step.algorithm for step in plan.steps}
+            fused = {step.layer for step in plan.steps if step.residual is not None}
+            assert fused == (set() if wanted else {5})
+    if LANES < 8:
+        found |= {"first layer"}  # three channels are no small part of such a vector
+    assert found >= STEPS, STEPS - found
