@@ -142,7 +142,7 @@ class Network:
 
 def _check_batch(images: int, graph: Graph) -> None:
     """Refuse a batch that would need an array beyond all reason, before it is allocated."""
-    largest = max(graph.layers, key=lambda layer: prod(layer.output_shape))
+    largest = graph.largest_layer
     elements = images * prod(largest.output_shape)
     if elements > MAX_ELEMENTS:
         _, height, width = graph.input_shape

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 from tinyyolo3.darknet.config import Config
 from tinyyolo3.layers.shapes import Shape
@@ -29,6 +30,11 @@ class Graph:
     def heads(self) -> tuple[Head, ...]:
         """The detection heads in order; none for a classifier."""
         return tuple(layer for layer in self.layers if isinstance(layer, Head))
+
+    @cached_property
+    def largest_layer(self) -> Layer:
+        """The layer with the largest output."""
+        return max(self.layers, key=lambda layer: prod(layer.output_shape))
 
     @cached_property
     def output_indices(self) -> tuple[int, ...]:

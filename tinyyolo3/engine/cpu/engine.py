@@ -5,6 +5,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -161,12 +162,22 @@ class PlannedNetwork:
     def bind(self, workspace: Workspace, x: FloatArray, outputs: Sequence[FloatArray]) -> None:
         """Let the steps that read the caller's input and fill its outputs know where they are."""
         workspace.callers_arrays = (x, *outputs)
-        targets = iter(outputs)
-        for index, step in enumerate(self.plan.steps):
-            if step.algorithm == "unpack":
-                workspace.record(index)["target"] = next(targets).ctypes.data
-            elif step.inputs and step.inputs[0] is None:
-                workspace.record(index)["source"] = x.ctypes.data
+        for index in self._readers:
+            workspace.record(index)["source"] = x.ctypes.data
+        for index, output in zip(self._writers, outputs, strict=True):
+            workspace.record(index)["target"] = output.ctypes.data
+
+    @cached_property
+    def _readers(self) -> tuple[int, ...]:
+        """The steps that read the caller's input."""
+        steps = enumerate(self.plan.steps)
+        return tuple(i for i, step in steps if step.inputs and step.inputs[0] is None)
+
+    @cached_property
+    def _writers(self) -> tuple[int, ...]:
+        """The steps that fill the caller's arrays."""
+        steps = enumerate(self.plan.steps)
+        return tuple(i for i, step in steps if step.algorithm == "unpack")
 
     def run_eager(self, workspace: Workspace, step: Step) -> None:
         """Run a step that is no compiled code: a layer of the CPU backend."""
