@@ -23,11 +23,12 @@ from tinyyolo3.network.graph import Graph
 SLOPES = {"linear": 1.0, "leaky": 0.1, "relu": 0.0}
 
 #: Multiply-adds of one lane per second of one core; seconds to transform one vector of a Winograd
-#: tile, to copy one block of channels; bytes per second from main memory, for all cores.
+#: tile, to copy one block of channels; bytes of weights per second from main memory
+#: that prefetching does not hide.
 MULTIPLY_RATE = 50e9
 TRANSFORM_S = 2.0e-9
 COPY_S = 0.6e-9
-MEMORY_RATE = 20e9
+MEMORY_RATE = 60e9
 #: With bfloat16 in sums over 64 channels and more, a box of Darknet's sample pictures is lost to
 #: suppression (its overlap is a hair's breadth from the limit); from 128 on none, and no confidence
 #: is off by more than 0.01.

@@ -57,7 +57,8 @@ class Workspace:
         self.arena = allocate(plan.arena_bytes + SLACK_BYTES)
         self._orders = {name: packing.product_order(f) for name, f in FILTERINGS.items()}
         orders = {name: table.ctypes.data for name, table in self._orders.items()}
-        low = Lowering(planned.graph, plan, self.arena.ctypes.data, planned.weights, orders)
+        arena = self.arena.ctypes.data
+        low = Lowering(planned.graph, plan, arena, planned.weights, orders, workers)
         lowered = [lower_step(low, index) for index in range(len(plan.steps))]
         flat = [operation for own in lowered for operation in own]
         self.ends = np.cumsum([0, *(len(own) for own in lowered)])

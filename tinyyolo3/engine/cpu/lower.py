@@ -1,7 +1,7 @@
 """From a plan's steps to the records that the operations read: addresses, sizes, jobs.
 
-How a step is cut into jobs depends on its shape alone, never on who computes what, so the result
-does not depend on the number of threads.
+More workers get more and smaller jobs. No number depends on how a step is cut: every sum is taken
+in one order, whoever takes it, so results do not depend on the number of threads.
 """
 
 from tinyyolo3.engine.cpu import pixelwise

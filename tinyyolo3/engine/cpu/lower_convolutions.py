@@ -10,7 +10,7 @@ from tinyyolo3.engine.cpu.algorithms import (
     tile_map,
 )
 from tinyyolo3.engine.cpu.arithmetic import HALF_BLOCK
-from tinyyolo3.engine.cpu.lowering import JOBS, Lowered, Lowering, place_fields
+from tinyyolo3.engine.cpu.lowering import Lowered, Lowering, place_fields
 from tinyyolo3.engine.cpu.microkernel import PANEL, PANEL_KERNELS, ROWS, TILE_BYTES, UNROLL
 from tinyyolo3.engine.cpu.packing import PackedWeights
 from tinyyolo3.engine.cpu.program import CodePointer
@@ -71,20 +71,20 @@ def _product(low: Lowering, step: Step, packed: PackedWeights | None, taps: int)
     }
 
 
-def _chunk(pixels: int, pixel_bytes: int, weight_bytes: float, cache: int) -> int:
+def _chunk(low: Lowering, pixels: int, pixel_bytes: int, weight_bytes: float) -> int:
     """Return how many pixels a job takes: as many as the cache holds, in equal shares."""
-    chunk = max(4 * ROWS, min(512, cache // pixel_bytes))
+    chunk = max(4 * ROWS, min(512, PIXEL_CACHE_BYTES // pixel_bytes))
     chunks = -(-pixels // chunk)
-    if weight_bytes < SMALL_WEIGHTS and pixels >= JOBS * 4 * ROWS:
-        chunks = -(-chunks // JOBS) * JOBS
+    if weight_bytes < SMALL_WEIGHTS and pixels >= low.jobs * 4 * ROWS:
+        chunks = -(-chunks // low.jobs) * low.jobs
     chunk = -(-pixels // chunks)
     return -(-chunk // ROWS) * ROWS if chunk > ROWS else pixels
 
 
-def _panels_per_job(chunks: int, panels: int) -> int:
+def _panels_per_job(low: Lowering, chunks: int, panels: int) -> int:
     """Return how many panels a job takes, so that there are enough jobs."""
     share = panels
-    while chunks * -(-panels // share) < JOBS and share > 1:
+    while chunks * -(-panels // share) < low.jobs and share > 1:
         share = -(-share // 2)
     return share
 
@@ -96,18 +96,18 @@ def lower_multiply(low: Lowering, step: Step, packed: PackedWeights | None) -> l
     product = _product(low, step, packed, taps=1)
     runs = packing.blocks(place.shape[0])
     fields: Fields = {"source": low.address(place), "run_stride": place.stride}
-    return [_multiply(step, product, fields, runs)]
+    return [_multiply(low, step, product, fields, runs)]
 
 
-def _multiply(step: Step, product: Fields, fields: Fields, runs: int) -> Lowered:
+def _multiply(low: Lowering, step: Step, product: Fields, fields: Fields, runs: int) -> Lowered:
     assert step.output is not None
     pixels = step.output.shape[1] * step.output.shape[2]
     panels = packing.panels(step.output.shape[0])
     panel_bytes = product["panel_bytes"]
     assert isinstance(panel_bytes, int)
-    chunk = _chunk(pixels, runs * BLOCK, panels * panel_bytes, PIXEL_CACHE_BYTES)
+    chunk = _chunk(low, pixels, runs * BLOCK, panels * panel_bytes)
     chunks = -(-pixels // chunk)
-    share = _panels_per_job(chunks, panels)
+    share = _panels_per_job(low, chunks, panels)
     record = {
         **product, **fields, "runs": runs, "pixels": pixels, "chunk": chunk,
         "panels_per_job": share,
@@ -147,7 +147,7 @@ def lower_im2col(low: Lowering, step: Step, packed: PackedWeights | None) -> lis
     chunks = -(-window["pixels"] // chunk)
     assert step.output is not None
     panels = packing.panels(step.output.shape[0])
-    share = _panels_per_job(chunks, panels)
+    share = _panels_per_job(low, chunks, panels)
     jobs = chunks * -(-panels // share)
     record = {**window, **product, "chunk": chunk, "panels_per_job": share}
     scratch = TILE_BYTES + pixel_bytes * chunk
@@ -167,7 +167,7 @@ def lower_im2col_shared(low: Lowering, step: Step, packed: PackedWeights | None)
     product = _product(low, step, packed, taps)
     return [
         Lowered(convolution.im2col_job, spread, runs),
-        _multiply(step, product, fields, runs),
+        _multiply(low, step, product, fields, runs),
     ]
 
 
@@ -262,7 +262,7 @@ def lower_depthwise(low: Lowering, step: Step, packed: PackedWeights | None) -> 
     assert step.output is not None
     blocks = packing.blocks(step.output.shape[0])
     out_height = step.output.shape[1]
-    bands = max(1, min(-(-JOBS // blocks), out_height))
+    bands = max(1, min(-(-low.jobs // blocks), out_height))
     record = {
         **_window(low, step),
         **_epilogue(low, step, packed),

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tinyyolo3.engine.cpu import layout, packing, pixelwise, pooling
-from tinyyolo3.engine.cpu.lowering import JOBS, Lowered, Lowering, parts_of, place_fields
+from tinyyolo3.engine.cpu.lowering import Lowered, Lowering, parts_of, place_fields
 from tinyyolo3.engine.cpu.packing import PackedWeights
 from tinyyolo3.engine.cpu.program import Operation
 from tinyyolo3.engine.cpu.vectors import BLOCK, LANES
@@ -24,7 +24,7 @@ def lower_maxpool(low: Lowering, step: Step, _packed: PackedWeights | None) -> l
     _, out_height, out_width = layer.output_shape
     blocks = packing.blocks(channels)
     # A band's rows, taken together across the window, should stay in the first-level cache.
-    bands = max(1, min(out_height, max(-(-JOBS // blocks), out_height * out_width // 512)))
+    bands = max(1, min(out_height, max(-(-low.jobs // blocks), out_height * out_width // 512)))
     if layer.size > 3 * layer.stride[0]:
         bands = 1
     record = {
@@ -63,7 +63,7 @@ def lower_upsample(low: Lowering, step: Step, _packed: PackedWeights | None) -> 
     assert isinstance(layer, specs.Upsample)
     channels, height, width = layer.input_shapes[0]
     blocks = packing.blocks(channels)
-    bands = max(1, min(-(-JOBS // blocks), height))
+    bands = max(1, min(-(-low.jobs // blocks), height))
     record = {
         **place_fields(low, step.inputs[0]),
         **place_fields(low, step.output, "target"),
@@ -81,7 +81,7 @@ def lower_pair(operation: Operation, source: int, other: int) -> Lower:
     def lower(low: Lowering, step: Step, _packed: PackedWeights | None) -> list[Lowered]:
         assert step.output is not None
         channels, height, width = step.output.shape
-        parts = parts_of(height * width, packing.blocks(channels))
+        parts = parts_of(low, height * width, packing.blocks(channels))
         second = step.inputs[other]
         assert second is not None
         record = {
@@ -101,7 +101,7 @@ def lower_activation(low: Lowering, step: Step, _packed: PackedWeights | None) -
     """An activation in place."""
     assert step.output is not None
     channels, height, width = step.output.shape
-    parts = parts_of(height * width, packing.blocks(channels))
+    parts = parts_of(low, height * width, packing.blocks(channels))
     layer: Any = low.graph.layers[step.layer]
     record = {
         **place_fields(low, step.output, "target"),
@@ -137,7 +137,7 @@ def lower_pack(low: Lowering, step: Step, _packed: PackedWeights | None) -> list
     """Plain to blocked."""
     assert step.output is not None
     channels, height, width = step.output.shape
-    parts = parts_of(height * width, packing.blocks(channels))
+    parts = parts_of(low, height * width, packing.blocks(channels))
     record = {
         **place_fields(low, step.output, "target"),
         "channels": channels,
@@ -152,6 +152,6 @@ def lower_unpack(low: Lowering, step: Step, _packed: PackedWeights | None) -> li
     place = step.inputs[0]
     assert place is not None
     channels, height, width = place.shape
-    parts = parts_of(height * width, channels)
+    parts = parts_of(low, height * width, channels)
     record = {**place_fields(low, place), "pixels": height * width, "parts": parts}
     return [Lowered(layout.unpack_map_job, record, channels * parts)]

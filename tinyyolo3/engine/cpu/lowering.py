@@ -8,8 +8,9 @@ from tinyyolo3.engine.cpu.program import CodePointer, Operation
 from tinyyolo3.engine.plan import Place, Plan, Step
 from tinyyolo3.network.graph import Graph
 
-#: A step is cut into this many jobs at least, where it is large enough.
-JOBS = 8
+#: A step is cut into so many jobs for each worker, where it is large enough: with few, one that
+#: takes longer keeps all waiting; each costs a tenth of a microsecond, and reads weights again.
+JOBS_PER_WORKER = 4
 #: Pixels below which a job is not worth handing out.
 MIN_PIXELS = 64
 
@@ -37,6 +38,7 @@ class Lowering:
         arena: the arena's address.
         weights: the packed weights of each step, by its index.
         orders: addresses of the tables of Winograd products, by the algorithm's name.
+        workers: how many will share out the jobs.
     """
 
     graph: Graph
@@ -44,6 +46,12 @@ class Lowering:
     arena: int
     weights: Mapping[int, PackedWeights]
     orders: Mapping[str, int]
+    workers: int
+
+    @property
+    def jobs(self) -> int:
+        """Into how many jobs to cut a step, where it is large enough."""
+        return JOBS_PER_WORKER * self.workers
 
     def address(self, place: Place) -> int:
         """Return the address of a map."""
@@ -55,9 +63,9 @@ class Lowering:
         return self.arena + self.plan.buffers[step.workspace].offset
 
 
-def parts_of(pixels: int, blocks: int) -> int:
+def parts_of(low: Lowering, pixels: int, blocks: int) -> int:
     """Return into how many parts to cut each block of a map that is only passed over."""
-    return max(1, min(-(-JOBS // blocks), pixels // MIN_PIXELS))
+    return max(1, min(-(-low.jobs // blocks), pixels // MIN_PIXELS))
 
 
 def place_fields(low: Lowering, place: Place | None, prefix: str = "source") -> dict[str, int]:

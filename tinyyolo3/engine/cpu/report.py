@@ -19,6 +19,7 @@ from tinyyolo3.layers.shapes import Shape
 from tinyyolo3.network import specs
 from tinyyolo3.network.graph import Graph
 from tinyyolo3.network.summary import summarize
+from tinyyolo3.parallel import thread_count
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,8 @@ def _jobs_and_scratch(graph: Graph, plan: Plan) -> tuple[list[int], int]:
     # How steps are cut into jobs depends on no address, so an arena at address 0 serves.
     nothing = PackedWeights(np.empty(0, np.float32), np.empty(0, np.float32))
     weights = dict.fromkeys(range(len(plan.steps)), nothing)
-    low = Lowering(graph, plan, 0, weights, dict.fromkeys(FILTERINGS, 0))
+    orders = dict.fromkeys(FILTERINGS, 0)
+    low = Lowering(graph, plan, 0, weights, orders, thread_count())
     lowered = [lower_step(low, number) for number in range(len(plan.steps))]
     jobs = [sum(operation.jobs for operation in own) for own in lowered]
     return jobs, max((operation.scratch for own in lowered for operation in own), default=0)
