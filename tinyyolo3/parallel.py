@@ -9,7 +9,7 @@ and a range says what happens in plain sight.
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -138,6 +138,11 @@ def run_workers(kernel: Callable[..., None], workers: int, *arguments: Any) -> N
     for future in futures:
         if not future.cancel():
             future.result()
+
+
+def in_background(function: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> Future[R]:
+    """Begin a call on one of the shared threads; the result is in the future."""
+    return _shared_pool().submit(function, *arguments, **options)
 
 
 def _shared_pool() -> ThreadPoolExecutor:

@@ -3,7 +3,8 @@
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -28,8 +29,8 @@ from tinyyolo3.engine.cpu.vectors import BLOCK, LANES
 from tinyyolo3.engine.plan import Place, Plan, Step
 from tinyyolo3.network import specs
 from tinyyolo3.network.graph import Graph
-from tinyyolo3.network.parameters import Parameters
-from tinyyolo3.parallel import run_workers, thread_count
+from tinyyolo3.network.parameters import LayerParameters, Parameters
+from tinyyolo3.parallel import in_background, run_workers, thread_count
 
 #: The matrix kernel computes whole tiles: on a map of few pixels it reads behind the last one.
 SLACK_BYTES = (ROWS + 1) * BLOCK
@@ -252,18 +253,41 @@ class CpuEngine:
 
     def _plan(self, graph: Graph) -> PlannedNetwork:
         plan = plan_network(graph, self._memory, self._precision)
-        weights: dict[int, PackedWeights] = {}
-        for index, step in enumerate(plan.steps):
-            if step.weights is None or step.algorithm == "eager":
-                continue
-            key = (step.weights, step.part, step.algorithm)
-            packed = self._packed.get(key)
-            if packed is None:
-                layer = graph.layers[step.weights]
-                assert isinstance(layer, specs.Convolutional)
-                packed = pack_step(layer, step, self._parameters[step.weights])
-                self._packed[key] = packed
-            weights[index] = packed
+        weights = self._pack_all(graph, plan)
         eager = {s.layer for s in plan.steps if s.algorithm == "eager"}
         own = {i: self._parameters[i] for i in eager if i in self._parameters}
         return PlannedNetwork(graph, plan, weights, own)
+
+    def _pack_all(self, graph: Graph, plan: Plan) -> dict[int, PackedWeights]:
+        """Return the packed weights of each step, packing those that no other plan has."""
+        weights: dict[int, PackedWeights] = {}
+        missing: list[tuple[int, Step, int]] = []
+        for index, step in enumerate(plan.steps):
+            if step.weights is None or step.algorithm == "eager":
+                continue
+            packed = self._packed.get((step.weights, step.part, step.algorithm))
+            if packed is None:
+                missing.append((index, step, step.weights))
+            else:
+                weights[index] = packed
+        read = self._read_ahead([number for _, _, number in missing])
+        for (index, step, number), parameters in zip(missing, read, strict=True):
+            layer = graph.layers[number]
+            assert isinstance(layer, specs.Convolutional)
+            packed = pack_step(layer, step, parameters)
+            self._packed[number, step.part, step.algorithm] = packed
+            weights[index] = packed
+        return weights
+
+    def _read_ahead(self, layers: Sequence[int]) -> Iterator[LayerParameters]:
+        """Yield the parameters of layers, each read while the caller packs those before."""
+        if thread_count() == 1:
+            yield from (self._parameters[number] for number in layers)
+            return
+        following: Future[LayerParameters] | None = None
+        for number in layers:
+            current, following = following, in_background(self._parameters.__getitem__, number)
+            if current is not None:
+                yield current.result()
+        if following is not None:
+            yield following.result()
