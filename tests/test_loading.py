@@ -150,7 +150,7 @@ class TestMemory:
         for ours, theirs in zip(detector.forward(pixels), before, strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
-    def test_loading_needs_three_layers_more_than_it_leaves(self, write_model):
+    def test_loading_needs_a_few_layers_more_than_it_leaves(self, write_model):
         model = write_model(self.CFG)
         tinyyolo3.load(model.cfg, model.weights)  # imports and caches are not what is measured
         tracemalloc.start()
@@ -159,7 +159,8 @@ class TestMemory:
         tracemalloc.stop()
         assert detector.network.parameters[5]["weights"].nbytes < self.LAYER_BYTES
         assert left < 6.25 * self.LAYER_BYTES
-        assert peak - left < 3 * self.LAYER_BYTES
+        # One layer is packed and the next one read, each as stored and as folded.
+        assert peak - left < 5 * self.LAYER_BYTES
 
     def test_parameters_are_not_in_memory_before_they_are_looked_up(self, write_model):
         model = write_model(self.CFG)
