@@ -16,6 +16,7 @@ network compiles only what it uses, and the loop here knows none of them.
 """
 
 import sys
+import zlib
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
@@ -36,6 +37,17 @@ from tinyyolo3.parallel import compiled
 OPERATION, RECORD, JOBS = range(3)
 #: 64-bit words in a cache line: counters of different threads stand on lines of their own.
 LINE = 8
+
+
+def _mangle_record(record: Any) -> tuple[str, tuple[int, ...]]:
+    return "Record", (zlib.crc32(record.name.encode()),)
+
+
+# A compiled function's symbol holds the types of its arguments. Numba writes a record there as a
+# number counted up in each process, so that code from two processes, kept in one cache, may have
+# one symbol for two records; the linker then takes the first, and the second reads wrong fields
+# (seen as a crash). A record's own name, which has all its fields in it, means the same everywhere.
+types.Record.mangling_args = property(_mangle_record)  # type: ignore[assignment]
 
 
 class CodePointer:
