@@ -159,8 +159,9 @@ class TestMemory:
         tracemalloc.stop()
         assert detector.network.parameters[5]["weights"].nbytes < self.LAYER_BYTES
         assert left < 6.25 * self.LAYER_BYTES
-        # One layer is packed and the next one read, each as stored and as folded.
-        assert peak - left < 5 * self.LAYER_BYTES
+        # The layer before, the one that is packed and the one that is read meanwhile, each as it is
+        # stored and as it is folded: how much of it at a time is the threads' affair.
+        assert peak - left < 7 * self.LAYER_BYTES
 
     def test_parameters_are_not_in_memory_before_they_are_looked_up(self, write_model):
         model = write_model(self.CFG)
