@@ -280,8 +280,11 @@ class CpuEngine:
         return weights
 
     def _read_ahead(self, layers: Sequence[int]) -> Iterator[LayerParameters]:
-        """Yield the parameters of layers, each read while the caller packs those before."""
-        if thread_count() == 1:
+        """Yield the parameters of layers, each read while the caller packs those before.
+
+        With one thread, or where memory is to be low, one by one.
+        """
+        if thread_count() == 1 or self._memory == "low":
             yield from (self._parameters[number] for number in layers)
             return
         following: Future[LayerParameters] | None = None
