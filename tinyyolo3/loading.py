@@ -29,7 +29,7 @@ from tinyyolo3.network.parameters import (
     network_slots,
 )
 from tinyyolo3.network.parity import find_parity
-from tinyyolo3.parallel import check_threads
+from tinyyolo3.parallel import check_threads, thread_limit
 
 
 def load(
@@ -99,7 +99,8 @@ def load(
     if engine is None:
         parameters = materialize(parameters)
     elif engine.ready():
-        engine.planned(graph)
+        with thread_limit(threads):
+            engine.planned(graph)
     network = Network(graph, parameters, chosen, folded=fold, threads=threads, engine=engine)
     return Detector(network, class_names)
 

@@ -271,10 +271,11 @@ class CpuEngine:
             else:
                 weights[index] = packed
         read = self._read_ahead([number for _, _, number in missing])
-        for (index, step, number), parameters in zip(missing, read, strict=True):
+        for index, step, number in missing:
             layer = graph.layers[number]
             assert isinstance(layer, specs.Convolutional)
-            packed = pack_step(layer, step, parameters)
+            # No name for the parameters: it would hold them while the next ones are read.
+            packed = pack_step(layer, step, next(read))
             self._packed[number, step.part, step.algorithm] = packed
             weights[index] = packed
         return weights
