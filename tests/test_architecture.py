@@ -13,9 +13,10 @@ PACKAGE = Path(tinyyolo3.__file__).parent
 #: Rooms in the order in which they may import: only from their own level's own room, or from
 #: levels above. A dotted name is a module that belongs to an earlier level than its package.
 LEVELS = [
-    ["errors", "arrays"],
+    ["errors", "arrays", "activations"],
     ["atomic", "blas", "cache", "filelock", "policy"],
     ["parallel"],
+    ["cuda"],
     ["darknet", "image", "layers.shapes", "layers.arguments"],
     ["layers"],
     ["boxes"],

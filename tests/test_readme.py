@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 import tinyyolo3
+from tinyyolo3.activations import ACTIVATIONS
 from tinyyolo3.cli.command import make_parser
 from tinyyolo3.network.heads import HEAD_READERS
 from tinyyolo3.network.sections import READERS
-from tinyyolo3.network.specs import ACTIVATIONS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tinyyolo3.activations import ACTIVATIONS
 from tinyyolo3.errors import InputError
 from tinyyolo3.layers.activation import (
-    ACTIVATIONS,
     activation_forward_numba,
     activation_forward_reference,
 )

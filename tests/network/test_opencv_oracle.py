@@ -45,6 +45,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinyyolo3
+from tinyyolo3.activations import ACTIVATIONS
 from tinyyolo3.arrays import FloatArray
 from tinyyolo3.boxes.nms import nms_numba
 from tinyyolo3.darknet.config import parse_config
@@ -52,7 +53,6 @@ from tinyyolo3.darknet.weights import write_weights
 from tinyyolo3.detector import Detector, NetworkCandidates
 from tinyyolo3.image.files import read_image
 from tinyyolo3.image.resize import network_input_numba
-from tinyyolo3.layers.activation import ACTIVATIONS
 from tinyyolo3.network.build import build_graph
 from tinyyolo3.network.graph import Graph
 from tinyyolo3.network.parameters import cast_parameters, layer_slots, network_slots

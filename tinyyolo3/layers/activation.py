@@ -25,6 +25,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tinyyolo3.activations import ACTIVATIONS
 from tinyyolo3.arrays import FloatArray
 from tinyyolo3.errors import InputError
 from tinyyolo3.layers.arguments import items_per_thread, plane_runs, require_map, result_array
@@ -99,8 +100,6 @@ _FORMULAS: dict[str, Callable[[FloatArray], FloatArray]] = {
     "selu": _selu,
 }
 
-#: The kinds a cfg may ask for by ``activation=``.
-ACTIVATIONS: tuple[str, ...] = tuple(_FORMULAS)
 _LEAKY, _RELU, _RELU6, _LOGISTIC, _MISH, _SWISH, _HARD_MISH, _TANH, _ELU, _SELU = (
     ACTIVATIONS.index(kind)
     for kind in (

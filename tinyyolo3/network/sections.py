@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
+from tinyyolo3.activations import ACTIVATIONS
 from tinyyolo3.darknet.config import Section
 from tinyyolo3.layers import shapes as rules
 from tinyyolo3.layers.shapes import Shape
@@ -256,9 +257,9 @@ def _stride(section: Section) -> tuple[int, int]:
 
 def _activation(section: Section, default: str) -> str:
     name = section.text("activation", default)
-    if name not in specs.ACTIVATIONS:
+    if name not in ACTIVATIONS:
         # DARKNET: an unknown activation becomes relu (activations.c get_activation), silently.
-        known = ", ".join(specs.ACTIVATIONS)
+        known = ", ".join(ACTIVATIONS)
         raise section.error(
             f"{section.quote('activation')} is unknown; known are {known}", "activation"
         )

@@ -5,12 +5,6 @@ from typing import ClassVar
 
 from tinyyolo3.layers.shapes import Shape, Stride
 
-#: The activations that a cfg can name (activations.h); `tinyyolo3.layers.activation` computes them.
-ACTIVATIONS = (
-    *("linear", "leaky", "relu", "relu6", "logistic", "mish", "swish", "hard_mish"),
-    *("tanh", "elu", "selu"),
-)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:

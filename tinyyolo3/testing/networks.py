@@ -16,10 +16,10 @@ import numpy as np
 from hypothesis import assume
 from hypothesis import strategies as st
 
+from tinyyolo3.activations import ACTIVATIONS
 from tinyyolo3.darknet.config import parse_config
 from tinyyolo3.darknet.weights import write_weights
 from tinyyolo3.layers import shapes as rules
-from tinyyolo3.layers.activation import ACTIVATIONS
 from tinyyolo3.layers.shapes import Shape
 from tinyyolo3.network.build import build_graph
 from tinyyolo3.network.parameters import network_slots

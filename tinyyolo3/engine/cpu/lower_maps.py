@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+from tinyyolo3.activations import ACTIVATIONS
 from tinyyolo3.engine.cpu import layout, packing, pixelwise, pooling
 from tinyyolo3.engine.cpu.lowering import Lowered, Lowering, parts_of, place_fields
 from tinyyolo3.engine.cpu.packing import PackedWeights
 from tinyyolo3.engine.cpu.program import Operation
 from tinyyolo3.engine.cpu.vectors import BLOCK, LANES
 from tinyyolo3.engine.plan import Step
-from tinyyolo3.layers.activation import ACTIVATIONS
 from tinyyolo3.network import specs
 
 #: The lowering of one algorithm.
