@@ -1,0 +1,100 @@
+// device.cuh -- the one header that every kernel includes, and the only file with PTX.
+//
+// A kernel is compiled twice from the same text: by NVRTC for the GPU, where each dev:: function
+// below is one or two instructions, and by a C++ compiler for the CPU (tests, `--device host`),
+// where the same names are carried out by host/.
+#pragma once
+
+#if defined(__CUDACC_RTC__) || defined(__CUDACC__)
+#define HOST_BUILD 0
+#define DEVICE_INLINE __device__ __forceinline__
+#define FLT_MAX 3.402823466e+38f
+#define INFINITY __int_as_float(0x7f800000)
+
+// The block's dynamic shared memory, seen as one struct: `Tiles& tiles = SHARED_STRUCT(Tiles);`.
+extern __shared__ __align__(128) unsigned char dynamic_shared_memory[];
+#define SHARED_STRUCT(T) (*reinterpret_cast<T*>(dynamic_shared_memory))
+
+namespace dev {
+
+DEVICE_INLINE unsigned shared_address(const void* pointer) {
+  return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
+}
+
+// Copies 16 bytes from global to shared memory without holding up the thread; writes zeros where
+// `wanted` is false. Both addresses are multiples of 16. Before sm_80 the thread copies at once.
+DEVICE_INLINE void cp_async16(void* shared, const void* global, bool wanted) {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)),
+               "l"(global), "r"(wanted ? 16 : 0)
+               : "memory");
+#else
+  *static_cast<uint4*>(shared) =
+      wanted ? *static_cast<const uint4*>(global) : make_uint4(0, 0, 0, 0);
+#endif
+}
+
+// The same for 4 bytes.
+DEVICE_INLINE void cp_async4(void* shared, const void* global, bool wanted) {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(shared)),
+               "l"(global), "r"(wanted ? 4 : 0)
+               : "memory");
+#else
+  *static_cast<unsigned*>(shared) = wanted ? *static_cast<const unsigned*>(global) : 0;
+#endif
+}
+
+// Closes the group of the copies that this thread has begun since the last group.
+DEVICE_INLINE void cp_async_commit() {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+
+// Waits until all but this thread's newest `pending` groups have landed. Other threads see them
+// after the next __syncthreads().
+template <int pending>
+DEVICE_INLINE void cp_async_wait() {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
+#endif
+}
+
+}  // namespace dev
+
+#else
+#include "host/cuda.h"
+#define HOST_BUILD 1
+#define DEVICE_INLINE inline
+#define SHARED_STRUCT(T) (*reinterpret_cast<T*>(emu::shared(sizeof(T))))
+
+namespace dev {
+inline void cp_async16(void* shared, const void* global, bool wanted) {
+  emu::cp_async(shared, global, 16, wanted ? 16 : 0);
+}
+inline void cp_async4(void* shared, const void* global, bool wanted) {
+  emu::cp_async(shared, global, 4, wanted ? 4 : 0);
+}
+inline void cp_async_commit() { emu::cp_commit(); }
+template <int pending>
+inline void cp_async_wait() {
+  emu::cp_wait(pending);
+}
+}  // namespace dev
+#endif
+
+namespace dev {
+
+template <class T>
+DEVICE_INLINE T ceil_div(T a, T b) {
+  return (a + b - 1) / b;
+}
+
+}  // namespace dev
+
+// A map of activations in memory: (images, height, width) pixels of `channels` numbers each, pixel
+// after pixel, `pitch` numbers apart. A map inside a wider one (a route) has pitch > channels.
+struct Map {
+  int images, height, width, channels, pitch;
+};

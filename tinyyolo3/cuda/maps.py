@@ -1,0 +1,87 @@
+"""Maps of activations in a target's memory: channels last, possibly inside a wider map."""
+
+import ctypes
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyyolo3.cuda.target import DeviceArray, Target
+
+
+class MapStruct(ctypes.Structure):
+    """`struct Map` of ``kernels/device.cuh``."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_int) for name in ("images", "height", "width", "channels", "pitch")
+    )
+
+
+@dataclass(frozen=True)
+class DeviceMap:
+    """A float32 map (images, height, width, channels), pixel after pixel.
+
+    Attributes:
+        data: one-dimensional, from the map's first number to its last.
+        images: pictures in the batch.
+        height: rows.
+        width: columns.
+        channels: numbers of a pixel.
+        pitch: numbers from one pixel to the next; more than `channels` for a part of a wider map.
+    """
+
+    data: DeviceArray
+    images: int
+    height: int
+    width: int
+    channels: int
+    pitch: int
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels there are in all pictures."""
+        return self.images * self.height * self.width
+
+    @property
+    def struct(self) -> MapStruct:
+        """The shape as kernels take it."""
+        return MapStruct(self.images, self.height, self.width, self.channels, self.pitch)
+
+    @property
+    def whole(self) -> tuple[DeviceArray, ...]:
+        """The array, if nothing else lies in it: what a kernel must write all of."""
+        return (self.data,) if self.pitch == self.channels else ()
+
+
+def map_size(pixels: int, channels: int, pitch: int) -> int:
+    """Return how many numbers lie between a map's first and its last."""
+    return (pixels - 1) * pitch + channels
+
+
+def empty_map(
+    target: Target, images: int, height: int, width: int, channels: int, pitch: int | None = None
+) -> DeviceMap:
+    """Return a new map of undefined contents."""
+    pitch = channels if pitch is None else pitch
+    size = map_size(images * height * width, channels, pitch)
+    return DeviceMap(target.empty(size), images, height, width, channels, pitch)
+
+
+def upload_map(target: Target, x: NDArray[np.float32], pitch: int | None = None) -> DeviceMap:
+    """Return a copy of `x`, (N, C, H, W), on the target."""
+    images, channels, height, width = x.shape
+    pitch = channels if pitch is None else pitch
+    rows = np.full((images * height * width, pitch), np.nan, np.float32)
+    rows[:, :channels] = x.transpose(0, 2, 3, 1).reshape(-1, channels)
+    size = map_size(len(rows), channels, pitch)
+    data = target.upload(rows.reshape(-1)[:size])
+    return DeviceMap(data, images, height, width, channels, pitch)
+
+
+def download_map(target: Target, x: DeviceMap) -> NDArray[np.float32]:
+    """Return a copy of a map as (N, C, H, W)."""
+    rows = np.zeros(x.pixels * x.pitch, np.float32)
+    found = target.download(x.data)
+    rows[: found.size] = found
+    cut = rows.reshape(x.images, x.height, x.width, x.pitch)[..., : x.channels]
+    return np.ascontiguousarray(cut.transpose(0, 3, 1, 2))
