@@ -1,4 +1,4 @@
-"""The activations that a cfg can name (activations.h); `tinyyolo3.layers.activation` computes them."""
+"""The names that a cfg can give activations (activations.h); `layers.activation` computes them."""
 
 ACTIVATIONS = (
     *("linear", "leaky", "relu", "relu6", "logistic", "mish", "swish", "hard_mish"),

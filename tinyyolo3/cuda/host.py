@@ -198,3 +198,19 @@ class HostTarget:
 
     def synchronize(self) -> None:
         pass
+
+    def pinned(self, count: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
+        return np.empty(count, dtype)
+
+    def copy_in(self, destination: DeviceArray, source: NDArray[Any]) -> None:
+        destination[...] = source
+
+    def copy_out(self, destination: NDArray[Any], source: DeviceArray) -> None:
+        destination[...] = source
+
+    def capture(self, record: Any) -> Any:
+        record()
+        return record
+
+    def fork(self) -> "HostTarget":
+        return self

@@ -4,7 +4,7 @@ Everything above this room is written once for both. Arrays of a target are NumP
 CuPy's on a GPU, and support slicing and `view` alike.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -68,3 +68,21 @@ class Target(Protocol):
 
     def synchronize(self) -> None:
         """Wait until all launches so far are done."""
+
+    def pinned(self, count: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
+        """Return a NumPy array that the target copies to and from without delay."""
+
+    def copy_in(self, destination: DeviceArray, source: NDArray[Any]) -> None:
+        """Begin to copy a pinned array to the target's memory, after the launches so far."""
+
+    def copy_out(self, destination: NDArray[Any], source: DeviceArray) -> None:
+        """Begin to copy from the target's memory to a pinned array, after the launches so far."""
+
+    def capture(self, record: Callable[[], None]) -> Callable[[], None]:
+        """Return a function that does again, at once, what `record` launches and copies.
+
+        All modules must be loaded and all memory allocated before. On a GPU this is a CUDA graph.
+        """
+
+    def fork(self) -> "Target":
+        """Return the same target with a stream of its own: it does not wait for this one's work."""

@@ -13,6 +13,8 @@ lies wholly outside gives that. And the maximum is taken by ``value > max``, so 
 import numpy as np
 
 from tinyyolo3.arrays import FloatArray
+from tinyyolo3.cuda.maps import DeviceMap
+from tinyyolo3.cuda.target import Target
 from tinyyolo3.errors import InputError
 from tinyyolo3.layers.arguments import items_per_thread, plane_runs, require_map, result_array
 from tinyyolo3.parallel import compiled, parallel_for
@@ -150,3 +152,21 @@ def maxpool_forward_numba(
             grain=grain,
         )
     return result
+
+
+def maxpool_forward_cuda(
+    target: Target,
+    x: DeviceMap,
+    out: DeviceMap,
+    *,
+    size: int,
+    stride: tuple[int, int],
+    padding: int,
+) -> None:
+    """Launch ``kernels/maxpool.cu`` from `x` into `out`; the values are exactly the reference's."""
+    target.kernel("maxpool.cu", "maxpool_forward")(
+        (-(-out.pixels * out.channels // 256),),
+        (256,),
+        (x.data, x.struct, out.data, out.struct, size, *stride, padding // 2),
+        outputs=out.whole,
+    )

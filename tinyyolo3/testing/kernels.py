@@ -1,0 +1,45 @@
+"""Running a layer's kernel on NumPy arrays, so that tests read as those of any other function."""
+
+from collections.abc import Callable
+
+import numpy as np
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from tinyyolo3.cuda.maps import DeviceMap, download_map, empty_map, upload_map
+from tinyyolo3.cuda.target import Target
+
+#: How many numbers wider than its channels a map may be in memory.
+margins = st.sampled_from([0, 0, 1, 4, 5])
+
+
+def run_on_maps(
+    target: Target,
+    launch: Callable[..., None],
+    inputs: list[NDArray[np.float32]],
+    shape: tuple[int, int, int, int],
+    margin: int = 0,
+) -> NDArray[np.float32]:
+    """Return the output map of a launch, (N, C, H, W), after checking what lies beside it.
+
+    Args:
+        target: where to run.
+        launch: called with the maps of the inputs and of the output.
+        inputs: (N, C, H, W).
+        shape: the output's, (N, C, H, W).
+        margin: how many numbers each pixel of each map is followed by that belong to others.
+    """
+    maps = [upload_map(target, x, x.shape[1] + margin) for x in inputs]
+    images, channels, height, width = shape
+    pitch = channels + margin
+    out = empty_map(target, images, height, width, channels, pitch)
+    if margin:
+        sentinel = np.full(target.download(out.data).size, 7, np.float32)
+        out = DeviceMap(target.upload(sentinel), images, height, width, channels, pitch)
+    launch(*maps, out)
+    target.synchronize()
+    rows = np.full(images * height * width * pitch, 7, np.float32)
+    found = target.download(out.data)
+    rows[: found.size] = found
+    assert (rows.reshape(-1, pitch)[:, channels:] == 7).all(), "the kernel writes beside its map"
+    return download_map(target, out)
