@@ -14,7 +14,7 @@ import numpy as np
 
 from export import FoldedNetwork, pool_padding
 from peers.base import Model
-from tinyyolo3.layers.activation import LEAKY_SLOPE
+from tinyyolo3.activations import LEAKY_SLOPE
 from tinyyolo3.network import specs
 
 MAGIC = 7767517

@@ -6,7 +6,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export import FoldedNetwork, pool_padding
 from peers.base import Model
-from tinyyolo3.layers.activation import LEAKY_SLOPE
+from tinyyolo3.activations import LEAKY_SLOPE
 from tinyyolo3.network import specs
 
 OPERATOR_SET, FORMAT_VERSION = 13, 8

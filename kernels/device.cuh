@@ -61,6 +61,16 @@ DEVICE_INLINE void cp_async_wait() {
 #endif
 }
 
+// Counts a block's arrival at `counter` and returns how many came before it. What the block wrote
+// before (with a __syncthreads() between) is seen by the blocks that arrive later, after their next
+// __syncthreads(). Called by one thread of each block.
+DEVICE_INLINE unsigned arrive(unsigned* counter) {
+  __threadfence();
+  const unsigned before = atomicAdd(counter, 1u);
+  __threadfence();
+  return before;
+}
+
 }  // namespace dev
 
 #else
@@ -80,6 +90,11 @@ inline void cp_async_commit() { emu::cp_commit(); }
 template <int pending>
 inline void cp_async_wait() {
   emu::cp_wait(pending);
+}
+inline unsigned arrive(unsigned* counter) {
+  emu::signal(counter);
+  emu::reached(counter, *counter);
+  return *counter - 1;
 }
 }  // namespace dev
 #endif

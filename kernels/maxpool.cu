@@ -1,38 +1,40 @@
 // Max pooling, forward.
 //
-//   y[n, i, j, c] = max over 0 <= u, v < size of x[n, i*stride_y - before + u, j*stride_x - before + v, c]
+//   y[n, i, j, c] = max over 0 <= u, v < size of
+//                   x[n, i * stride_y - before + u, j * stride_x - before + v, c]
 //
 // with -FLT_MAX outside the map; `before` is half of Darknet's total padding, rounded down.
 //
-// Arrays: x, y are Maps (channels last, float32). One thread computes one output; neighbouring
-// threads take neighbouring channels, so that loads and stores coalesce.
-// Launch: 1-D, block 256, ceil(outputs / 256) blocks. Shared memory: none.
-// Arithmetic intensity: size² comparisons for size² loads, of which most hit the caches: bound by
-// memory. Reference: tinyyolo3/layers/maxpool.py, maxpool_forward_reference.
-#include "device.cuh"
+// Arrays: x, y are Maps (channels last, float32).
+// Launch: pixelwise.cuh. Shared memory: none.
+// Arithmetic intensity: size^2 comparisons for as many loads, of which neighbouring outputs share
+// most through the caches: bound by memory.
+// Reference: tinyyolo3/layers/maxpool.py, maxpool_forward_reference.
+#include "pixelwise.cuh"
 
-extern "C" __global__ void __launch_bounds__(256) maxpool_forward(
-    const float* __restrict__ x, Map x_map, float* y, Map y_map, int size, int stride_y,
-    int stride_x, int before) {
-  const int index = blockIdx.x * blockDim.x + threadIdx.x;
-  const int count = y_map.images * y_map.height * y_map.width * y_map.channels;
-  if (index >= count) return;
-  const int channel = index % y_map.channels, pixel = index / y_map.channels;
-  const int column = pixel % y_map.width, row = pixel / y_map.width % y_map.height;
-  const int image = pixel / (y_map.width * y_map.height);
-  float largest = -FLT_MAX;
-  for (int u = 0; u < size; u++) {
-    const int source_row = row * stride_y - before + u;
-    if (source_row < 0 || source_row >= x_map.height) continue;
-    for (int v = 0; v < size; v++) {
-      const int source_column = column * stride_x - before + v;
-      if (source_column < 0 || source_column >= x_map.width) continue;
-      const long long source =
-          (static_cast<long long>(image) * x_map.height + source_row) * x_map.width + source_column;
-      const float value = x[source * x_map.pitch + channel];
-      // DARKNET: `value > max` is false for NaN, which is therefore passed over.
-      if (value > largest) largest = value;
+template <int LANES>
+__global__ void __launch_bounds__(256) maxpool_forward(
+    const float* __restrict__ x, Map x_map, float* __restrict__ y, Map y_map, int size,
+    int stride_y, int stride_x, int before) {
+  const Position at = position_of_thread<LANES>(y_map);
+  if (!at.inside) return;
+  // The part of the window that lies on the map.
+  const int top = at.row * stride_y - before, left = at.column * stride_x - before;
+  const int first_row = max(top, 0), last_row = min(top + size, x_map.height);
+  const int first_column = max(left, 0), last_column = min(left + size, x_map.width);
+  Lanes<LANES> largest;
+#pragma unroll
+  for (int k = 0; k < LANES; k++) largest.lane[k] = -FLT_MAX;
+  for (int row = first_row; row < last_row; row++) {
+    const float* source = x + map_offset(x_map, at.image, row, first_column, at.channel);
+    for (int column = first_column; column < last_column; column++, source += x_map.pitch) {
+      const Lanes<LANES> values = load_lanes<LANES>(source);
+#pragma unroll
+      for (int k = 0; k < LANES; k++) {
+        // DARKNET: `value > max` is false for NaN, which is therefore passed over.
+        if (values.lane[k] > largest.lane[k]) largest.lane[k] = values.lane[k];
+      }
     }
   }
-  y[static_cast<long long>(pixel) * y_map.pitch + channel] = largest;
+  store_lanes(y + map_offset(y_map, at), largest);
 }

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tinyyolo3
-from tinyyolo3 import detector as detector_module
+from tinyyolo3.pipeline import cpu as pipeline_module
 from tinyyolo3.stages import COMPILED, PLAIN, stages
 
 MODELS = ("yolo-fastest-1.1", "yolo-fastest-1.1-xl", "mobilenetv2-yolov3-nano-coco", "yoloface-50k")
@@ -15,7 +15,7 @@ IMAGES = ("dog.png", "eagle.png", "kite.png", "person.png")
 
 
 def detect_with(using, monkeypatch, detector, picture, **options):
-    monkeypatch.setattr(detector_module, "stages", lambda: using)
+    monkeypatch.setattr(pipeline_module, "stages", lambda: using)
     return detector.detect(picture, **options)
 
 

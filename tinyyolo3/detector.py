@@ -1,7 +1,8 @@
 """The detector: a picture in, boxes out.
 
-`Detector._detect_batch` is the path of one batch, top to bottom: pictures → network input → logits
-of the heads → boxes above the threshold → boxes in the picture → those that survive suppression.
+`Detector.detect` checks what it is asked for, reads the pictures and says what was found in them.
+In between lies a pipeline (`tinyyolo3.pipeline`): pictures → network input → logits of the heads →
+boxes above the threshold → boxes in the picture → those that survive suppression.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,28 +12,30 @@ from functools import cached_property, partial
 from typing import Any, TypedDict, Unpack, get_args, overload
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tinyyolo3.arrays import ByteArray, FloatArray
 from tinyyolo3.boxes.decode import candidates_reference
 from tinyyolo3.boxes.nms import NmsKind
 from tinyyolo3.detections import Detections
+from tinyyolo3.engine.cuda.engine import CudaEngine
 from tinyyolo3.engine.network import Network
 from tinyyolo3.errors import InputError
 from tinyyolo3.image.ahead import read_batches
-from tinyyolo3.image.files import ImageSource, describe_source, read_image, to_grey
-from tinyyolo3.image.geometry import ResizeMode, resize_geometry
+from tinyyolo3.image.files import ImageSource, describe_source, read_image
+from tinyyolo3.image.geometry import ResizeMode
 from tinyyolo3.network.specs import Yolo
 from tinyyolo3.parallel import thread_limit
+from tinyyolo3.pipeline.cpu import CpuPipeline
+from tinyyolo3.pipeline.device import DevicePipeline
+from tinyyolo3.pipeline.protocol import Pipeline
 from tinyyolo3.selection import (
+    Selected,
     Selection,
     cfg_nms_kind,
     corners_px,
     head_geometries,
     require_heads,
-    select_boxes,
 )
-from tinyyolo3.stages import NetworkInput, stages
 
 #: A list of pictures, as opposed to one.
 Sources = list[ImageSource] | tuple[ImageSource, ...]
@@ -152,42 +155,29 @@ class Detector:
         several = isinstance(images, list | tuple)
         sources = list(images) if isinstance(images, list | tuple) else [images]
         read = partial(read_image, exif_orientation=exif_orientation)
-        results: list[Detections] = []
-        with thread_limit(network.threads), closing(read_batches(sources, read, batch)) as batches:
-            for pictures in batches:
-                names = [describe_source(s) for s in sources[len(results) :][: len(pictures)]]
-                results += self._detect_batch(network, pictures, names, resize, selection)
+        with (
+            thread_limit(network.threads),
+            closing(read_batches(sources, read, batch)) as batches,
+            closing(self._pipeline.run(network, batches, resize, selection)) as found,
+        ):
+            results = [
+                self._detections(picture, boxes, source, clip)
+                for source, (picture, boxes) in zip(sources, found, strict=True)
+            ]
         return results if several else results[0]
 
-    def _detect_batch(
-        self,
-        network: Network,
-        pictures: list[ByteArray],
-        sources: list[str],
-        resize: ResizeMode,
-        selection: Selection,
-    ) -> list[Detections]:
-        using = stages()
-        channels, height, width = network.graph.input_shape
-        pixels = np.empty((len(pictures), channels, height, width), np.float32)
-        for picture, target in zip(pictures, pixels, strict=True):
-            fill_input(picture, target, resize, using.network_input)
-        logits = network.forward(pixels)
-        geometries = head_geometries(network.graph)
-        results = []
-        for index, picture in enumerate(pictures):
-            frame = resize_geometry(picture.shape[1], picture.shape[0], width, height, resize)
-            heads = [head[index] for head in logits]
-            boxes_cxcywh_unit, objectness, confidence, class_id = select_boxes(
-                heads, geometries, frame, selection, using
-            )
-            corners = corners_px(boxes_cxcywh_unit, picture, selection.clip)
-            results.append(
-                Detections(
-                    corners, confidence, class_id, objectness, self.names, sources[index], picture
-                )
-            )
-        return results
+    def _detections(
+        self, picture: ByteArray, found: Selected, source: ImageSource, clip: bool
+    ) -> Detections:
+        return Detections(
+            corners_px(found.boxes_cxcywh_unit, picture, clip),
+            found.confidence,
+            found.class_id,
+            found.objectness,
+            self.names,
+            describe_source(source),
+            picture,
+        )
 
     def forward(self, x: FloatArray) -> list[FloatArray]:
         """Return the raw head tensors for a batch (N, 3, H, W) in [0, 1]; see `Network.forward`."""
@@ -218,6 +208,12 @@ class Detector:
         return results[0] if len(results) == 1 else results
 
     @cached_property
+    def _pipeline(self) -> Pipeline:
+        if isinstance(self.network.engine, CudaEngine):
+            return DevicePipeline(self.network.engine)
+        return CpuPipeline()
+
+    @cached_property
     def _ids_by_name(self) -> dict[str, int]:
         names = self.names or ()
         return {name: index for index, name in reversed(list(enumerate(names)))}
@@ -238,29 +234,6 @@ class Detector:
                 raise InputError(f"class {entry!r} must be an integer from 0 to {count - 1}")
             ids.append(int(class_id))
         return tuple(ids)
-
-
-def fill_input(
-    picture: ByteArray,
-    target: NDArray[np.float32],
-    resize: ResizeMode,
-    network_input: NetworkInput,
-) -> None:
-    """Write a picture into the network's input (C, H, W) of three channels, or of one (grey).
-
-    Raises:
-        InputError: it takes another number of channels.
-    """
-    channels, height, width = target.shape
-    if channels == 3:
-        network_input(picture, width, height, resize, out=target)
-    elif channels == 1:
-        target[0] = network_input(to_grey(picture), width, height, resize)[0]
-    else:
-        raise InputError(
-            f"the network takes {channels} channels; pictures have three, or one when grey: "
-            "use forward() and candidates() with arrays of your own"
-        )
 
 
 def check_size(size: tuple[int, int]) -> tuple[int, int]:

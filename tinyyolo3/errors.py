@@ -29,6 +29,10 @@ class BackendError(TinyYoloError):
     """A backend or device that is missing, or lacks a layer the network needs."""
 
 
+class KernelError(TinyYoloError):
+    """A CUDA kernel that does not compile, is called wrongly, or does what a kernel must not."""
+
+
 class OutputError(TinyYoloError):
     """A result that could not be written."""
 

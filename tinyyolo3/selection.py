@@ -2,22 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinyyolo3.arrays import ByteArray, FloatArray
-from tinyyolo3.boxes.decode import HeadGeometry, check_threshold
+from tinyyolo3.boxes.decode import LARGEST_SIDE_UNIT, HeadGeometry, check_threshold
 from tinyyolo3.boxes.nms import NmsKind
 from tinyyolo3.errors import InputError
 from tinyyolo3.image.geometry import Geometry, boxes_image_from_network_unit
 from tinyyolo3.network.graph import Graph
 from tinyyolo3.network.specs import Head, Region, Yolo
 from tinyyolo3.stages import Stages
-
-#: A larger side stands for this one: what broken weights give would overflow in pixels.
-LARGEST_SIDE_UNIT = np.float32(1e9)
 
 
 @dataclass(frozen=True)
@@ -45,14 +42,30 @@ class Selection:
             raise InputError(f"nms_kind must be 'greedy' or 'diou', not {self.nms_kind!r}")
 
 
+class Selected(NamedTuple):
+    """The boxes to report for one picture, the most confident first.
+
+    Attributes:
+        boxes_cxcywh_unit: (N, 4) centre and size in fractions of the picture.
+        objectness: (N,).
+        confidence: (N,).
+        class_id: (N,).
+    """
+
+    boxes_cxcywh_unit: NDArray[np.float32]
+    objectness: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    class_id: NDArray[np.int64]
+
+
 def select_boxes(
     heads: Sequence[FloatArray],
     geometries: Sequence[HeadGeometry],
     frame: Geometry,
     selection: Selection,
     stages: Stages,
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
-    """Return the boxes to report for one picture, the most confident first.
+) -> Selected:
+    """Return the boxes to report for one picture.
 
     Args:
         heads: the raw head tensors (anchors * (5 + classes), H, W).
@@ -60,10 +73,6 @@ def select_boxes(
         frame: where the picture lies in the network's input.
         selection: which boxes to report.
         stages: what decodes and suppresses.
-
-    Returns:
-        Boxes as centre and size in fractions of the picture (N, 4), objectness, confidence and
-        class id (N,).
     """
     found = stages.decode(heads, geometries, selection.threshold, multi_label=selection.multi_label)
     if selection.class_ids is not None:
@@ -86,7 +95,7 @@ def select_boxes(
             beta=selection.beta_nms,
         )
     ids = class_id[kept].astype(np.int64)
-    return boxes_cxcywh_unit[kept], found.objectness[kept], confidence[kept], ids
+    return Selected(boxes_cxcywh_unit[kept], found.objectness[kept], confidence[kept], ids)
 
 
 def require_heads(graph: Graph) -> tuple[Head, ...]:

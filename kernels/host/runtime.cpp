@@ -164,7 +164,7 @@ unsigned shfl(unsigned mask, unsigned v, int s, int width, int kind, int line) {
 }
 unsigned ballot(unsigned mask, int p, int line) {
   Thread* t = cur; t->w->in[t->lane][0] = p != 0;
-  collective(mask, 8, line, [=](Warp& w, Thread**, unsigned) { unsigned r = 0; for (int l = 0; l < 32; l++) if (mask >> l & 1) r |= w.in[l][0] << l; for (int l = 0; l < 32; l++) w.out[l][0] = r; });
+  collective(mask, 8, line, [=](Warp& w, Thread**, unsigned) { unsigned r = 0; for (int l = 0; l < 32; l++) if (mask >> l & 1) r |= w.in[l][0] << l; for (int l = 0; l < 32; l++) if (mask >> l & 1) w.out[l][0] = r; });
   return t->w->out[t->lane][0];
 }
 static inline float h2f(uint16_t h) { _Float16 f; memcpy(&f, &h, 2); return (float)f; }

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyyolo3.darknet.config import parse_config
+from tinyyolo3.engine.layout import CACHE_SET_BYTES, Blocked, ChannelsLast
 from tinyyolo3.engine.plan import Choice, Chooser, Plan, Step
-from tinyyolo3.engine.planner import CACHE_SET_BYTES, make_plan
+from tinyyolo3.engine.planner import make_plan
 from tinyyolo3.network import specs
 from tinyyolo3.network.build import build_graph
 from tinyyolo3.network.fold import fold_graph
@@ -16,6 +17,8 @@ from tinyyolo3.network.graph import Graph
 from tinyyolo3.testing.networks import network_configs
 from tinyyolo3.testing.plans import check_plan
 
+Layout = Blocked | ChannelsLast
+LAYOUTS: list[Layout] = [Blocked(16), ChannelsLast(2)]
 CONV = "[convolutional]\nsize=1\nactivation=linear\nfilters="
 
 
@@ -30,9 +33,13 @@ def choose(layer: specs.Layer) -> Choice:
     return Choice("something", workspace_bytes=1000 * convolution, residual=convolution)
 
 
-def plan_of(graph: Graph, lanes: int = 16, wanted: list[int] | None = None) -> Plan:
-    plan = make_plan(graph, graph.output_indices if wanted is None else wanted, lanes, choose)
-    check_plan(graph, plan, lanes)
+def plan_of(
+    graph: Graph,
+    layout: Layout = LAYOUTS[0],
+    wanted: list[int] | None = None,
+) -> Plan:
+    plan = make_plan(graph, graph.output_indices if wanted is None else wanted, layout, choose)
+    check_plan(graph, plan, layout)
     return plan
 
 
@@ -43,11 +50,13 @@ def kinds(plan: Plan) -> list[tuple[str, int]]:
 @settings(max_examples=150, deadline=None)
 @given(
     cfg=network_configs(wide=True, max_blocks=14),
-    lanes=st.sampled_from([4, 8, 16]),
+    layout=st.one_of(st.sampled_from([4, 8, 16]).map(Blocked), st.integers(1, 3).map(ChannelsLast)),
     wanted=st.one_of(st.none(), st.lists(st.integers(0, 99), min_size=1, max_size=5)),
     separate=st.booleans(),
 )
-def test_random_plans_hold(cfg: str, lanes: int, wanted: list[int] | None, separate: bool) -> None:
+def test_random_plans_hold(
+    cfg: str, layout: Layout, wanted: list[int] | None, separate: bool
+) -> None:
     graph = fold_graph(build_graph(parse_config(cfg)))
     layers = graph.output_indices
     if wanted is not None:
@@ -58,7 +67,7 @@ def test_random_plans_hold(cfg: str, lanes: int, wanted: list[int] | None, separ
         return replace(choice, activation=separate, residual=choice.residual and not separate)
 
     chooser: Chooser = choose_any
-    check_plan(graph, make_plan(graph, layers, lanes, chooser), lanes)
+    check_plan(graph, make_plan(graph, layers, layout, chooser), layout)
 
 
 def test_what_nobody_wants_is_not_computed() -> None:
@@ -175,6 +184,30 @@ def test_blocks_do_not_compete_for_cache_sets() -> None:
     assert output.stride % CACHE_SET_BYTES != 0
 
 
+def test_channels_last_maps_join_at_multiples_of_four() -> None:
+    """Pixels of a route's map hold its layers side by side; only what begins askew is copied."""
+    sections = (CONV + "8", CONV + "6", CONV + "6", CONV + "3", "[route]\nlayers=0,1,2,3")
+    plan = plan_of(graph_of(*sections), ChannelsLast(3))
+    copies = [step for step in plan.steps if step.algorithm == "copy"]
+    assert [(step.part, step.offset) for step in copies] == [(2, (0, 14))]
+    whole = plan.steps[-1].inputs[0]
+    outputs = {step.layer: step.output for step in plan.steps if step.algorithm == "something"}
+    assert whole is not None
+    assert whole.stride == 4 * 24
+    assert plan.buffers[whole.buffer].bytes == 3 * 8 * 8 * whole.stride
+    assert outputs[0] == replace(whole, shape=(8, 8, 8))
+    assert outputs[1] == replace(whole, offset=32, shape=(6, 8, 8))
+
+
+@pytest.mark.parametrize(("group", "channels"), [(1, 32), (1, 12), (2, 9)])
+def test_a_channels_last_slice_is_read_where_it_lies(group: int, channels: int) -> None:
+    """Unless it does not begin at a multiple of four channels."""
+    groups = f"[route]\nlayers=0\ngroups=3\ngroup_id={group}"
+    plan = plan_of(graph_of(CONV + str(3 * channels), groups, CONV + "4"), ChannelsLast(1))
+    assert ("copy", 1) not in kinds(plan) or channels == 9
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=["blocked", "channels last"])
 class TestTheChecksThemselves:
     """Each way to spoil a plan is noticed."""
 
@@ -183,32 +216,32 @@ class TestTheChecksThemselves:
         *(CONV + "24", "[route]\nlayers=-1,-2,1", CONV + "4"),
     )
 
-    def spoil(self, number: int, **changes: object) -> Plan:
-        plan = plan_of(self.graph)
+    def spoil(self, layout: Layout, number: int, **changes: object) -> Plan:
+        plan = plan_of(self.graph, layout)
         steps = list(plan.steps)
         steps[number] = replace(steps[number], **changes)  # type: ignore[arg-type]
         return replace(plan, steps=tuple(steps))
 
-    def place(self, number: int, name: str) -> object:
-        step: Step = plan_of(self.graph).steps[number]
+    def place(self, layout: Layout, number: int, name: str) -> object:
+        step: Step = plan_of(self.graph, layout).steps[number]
         return step.inputs[0] if name == "inputs" else getattr(step, name)
 
-    def test_steps_in_another_order(self) -> None:
-        plan = plan_of(self.graph)
+    def test_steps_in_another_order(self, layout: Layout) -> None:
+        plan = plan_of(self.graph, layout)
         for i in range(len(plan.steps) - 2):
             steps = list(plan.steps)
             steps[i], steps[i + 1] = steps[i + 1], steps[i]
             if {steps[i].algorithm, steps[i + 1].algorithm} == {"copy"}:
                 continue  # copies into one route may change places
             with pytest.raises(AssertionError):
-                check_plan(self.graph, replace(plan, steps=tuple(steps)), 16)
+                check_plan(self.graph, replace(plan, steps=tuple(steps)), layout)
 
     @pytest.mark.parametrize("name", ["inputs", "output", "residual"])
     @pytest.mark.parametrize("change", [{"offset": 64}, {"stride": 4096}, {"shape": (16, 8, 8)}])
-    def test_a_map_elsewhere(self, name: str, change: dict[str, object]) -> None:
+    def test_a_map_elsewhere(self, layout: Layout, name: str, change: dict[str, object]) -> None:
         spoiled = 0
-        for number, step in enumerate(plan_of(self.graph).steps):
-            value = self.place(number, name) if step.inputs else None
+        for number, step in enumerate(plan_of(self.graph, layout).steps):
+            value = self.place(layout, number, name) if step.inputs else None
             if value is None:
                 continue
             moved = replace(value, **change)  # type: ignore[type-var]
@@ -216,42 +249,42 @@ class TestTheChecksThemselves:
                 continue
             changed = {name: (moved, *step.inputs[1:]) if name == "inputs" else moved}
             with pytest.raises(AssertionError):
-                check_plan(self.graph, self.spoil(number, **changed), 16)
+                check_plan(self.graph, self.spoil(layout, number, **changed), layout)
             spoiled += 1
         assert spoiled
 
-    def test_a_copy_left_out(self) -> None:
-        plan = plan_of(self.graph)
+    def test_a_copy_left_out(self, layout: Layout) -> None:
+        plan = plan_of(self.graph, layout)
         for number, step in enumerate(plan.steps):
             if step.algorithm == "copy":
                 steps = plan.steps[:number] + plan.steps[number + 1 :]
                 with pytest.raises(AssertionError):
-                    check_plan(self.graph, replace(plan, steps=steps), 16)
+                    check_plan(self.graph, replace(plan, steps=steps), layout)
 
-    def test_a_copy_to_other_channels(self) -> None:
-        for number, step in enumerate(plan_of(self.graph).steps):
+    def test_a_copy_to_other_channels(self, layout: Layout) -> None:
+        for number, step in enumerate(plan_of(self.graph, layout).steps):
             if step.algorithm == "copy":
                 first, channel = step.offset
                 for offset in ((first + 1, channel), (first, channel + 1)):
                     with pytest.raises(AssertionError):
-                        check_plan(self.graph, self.spoil(number, offset=offset), 16)
+                        check_plan(self.graph, self.spoil(layout, number, offset=offset), layout)
 
-    def test_buffers_that_share_memory(self) -> None:
-        plan = plan_of(self.graph)
+    def test_buffers_that_share_memory(self, layout: Layout) -> None:
+        plan = plan_of(self.graph, layout)
         for number, buffer in enumerate(plan.buffers):
             for other in plan.buffers:
                 if other.first <= buffer.last and buffer.first <= other.last and other != buffer:
                     buffers = list(plan.buffers)
                     buffers[number] = replace(buffer, offset=other.offset)
                     with pytest.raises(AssertionError):
-                        check_plan(self.graph, replace(plan, buffers=tuple(buffers)), 16)
+                        check_plan(self.graph, replace(plan, buffers=tuple(buffers)), layout)
 
-    def test_an_arena_too_small(self) -> None:
-        plan = plan_of(self.graph)
+    def test_an_arena_too_small(self, layout: Layout) -> None:
+        plan = plan_of(self.graph, layout)
         with pytest.raises(AssertionError, match="leaves the arena"):
-            check_plan(self.graph, replace(plan, arena_bytes=plan.arena_bytes - 64), 16)
+            check_plan(self.graph, replace(plan, arena_bytes=plan.arena_bytes - 64), layout)
 
-    def test_outputs_in_another_order(self) -> None:
-        plan = plan_of(self.graph, wanted=[1, 6])
+    def test_outputs_in_another_order(self, layout: Layout) -> None:
+        plan = plan_of(self.graph, layout, wanted=[1, 6])
         with pytest.raises(AssertionError, match="outputs"):
-            check_plan(self.graph, replace(plan, outputs=(6, 1)), 16)
+            check_plan(self.graph, replace(plan, outputs=(6, 1)), layout)

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyyolo3.engine.cpu.vectors import LANES
+from tinyyolo3.engine.layout import Blocked
 from tinyyolo3.testing.convolutions import convolution_configs
 from tinyyolo3.testing.engines import WISHES, allowing, check_outputs, make_case, plan_case
 from tinyyolo3.testing.networks import network_configs
@@ -42,7 +43,7 @@ def test_a_random_network_equals_the_reference(
 ) -> None:
     case = make_case(cfg, seed, images)
     planned = plan_case(case, wanted_layers(wanted, len(case.graph.layers)))
-    check_plan(case.graph, planned.plan, LANES)
+    check_plan(case.graph, planned.plan, Blocked(LANES))
     check_outputs(case, planned, planned.forward(case.x))
 
 
@@ -58,7 +59,7 @@ def test_every_algorithm_equals_the_reference(wish: str) -> None:
         with allowing(wish):
             planned = plan_case(case, wish=wish)
             assert wish in {step.algorithm for step in planned.plan.steps}
-            check_plan(case.graph, planned.plan, LANES)
+            check_plan(case.graph, planned.plan, Blocked(LANES))
             check_outputs(case, planned, planned.forward(case.x))
 
     check()

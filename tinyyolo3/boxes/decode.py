@@ -29,6 +29,9 @@ from tinyyolo3.errors import InputError
 from tinyyolo3.layers.region import region_forward_reference
 from tinyyolo3.layers.yolo import split_anchors, yolo_forward_reference
 
+#: A larger side stands for this one: what broken weights give would overflow in pixels.
+LARGEST_SIDE_UNIT = np.float32(1e9)
+
 
 @dataclass(frozen=True, slots=True)
 class HeadGeometry:

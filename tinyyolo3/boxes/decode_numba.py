@@ -93,7 +93,7 @@ def _decode_heads(
         anchors_unit, scale, shift = _constants(geometry)
         entries = head.reshape(len(anchors_unit), -1, *head.shape[1:])
         entries.flags.writeable = False  # one form for all calls, or each would be compiled anew
-        bound = -math.inf if geometry.new_coords else _logit_bound(float(limit))
+        bound = -math.inf if geometry.new_coords else logit_bound(float(limit))
         count = _decode_rows(
             entries,
             anchors_unit,
@@ -123,7 +123,7 @@ def _constants(
     return np.array(geometry.anchors_unit, np.float64), scale, centre_shift(scale)
 
 
-def _logit_bound(threshold: float) -> float:
+def logit_bound(threshold: float) -> float:
     """Return a logit below which the logistic function cannot exceed `threshold`."""
     if threshold <= 0:
         return -math.inf

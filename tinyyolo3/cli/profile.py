@@ -123,10 +123,10 @@ def measure(detector: "Detector", image: str, *, resize: Any, upright: bool, run
     """
     import numpy as np
 
-    from tinyyolo3.detector import fill_input
     from tinyyolo3.engine.cpu.profile import profile_network
     from tinyyolo3.image.files import read_image
     from tinyyolo3.parallel import thread_limit
+    from tinyyolo3.pipeline.cpu import fill_input
     from tinyyolo3.stages import COMPILED
 
     picture = read_image(image, exif_orientation=upright)

@@ -52,6 +52,16 @@ class DeviceMap:
         """The array, if nothing else lies in it: what a kernel must write all of."""
         return (self.data,) if self.pitch == self.channels else ()
 
+    @property
+    def in_fours(self) -> bool:
+        """Whether kernels may read and write four channels at once, as 16 aligned bytes."""
+        return self.channels % 4 == self.pitch % 4 == address(self.data) % 16 == 0
+
+
+def address(array: DeviceArray) -> int:
+    """Return where an array begins in its target's memory, in bytes."""
+    return int(array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr)
+
 
 def map_size(pixels: int, channels: int, pitch: int) -> int:
     """Return how many numbers lie between a map's first and its last."""

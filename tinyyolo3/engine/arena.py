@@ -4,9 +4,6 @@ from collections.abc import Sequence
 
 from tinyyolo3.engine.plan import Buffer, Step
 
-#: Buffers begin at multiples of this, a cache line.
-ALIGNMENT = 64
-
 
 def buffers_of(step: Step) -> set[int]:
     """Return the buffers that a step reads or writes."""
@@ -15,11 +12,18 @@ def buffers_of(step: Step) -> set[int]:
     return used if step.workspace is None else used | {step.workspace}
 
 
-def assign_offsets(steps: Sequence[Step], sizes: Sequence[int]) -> tuple[tuple[Buffer, ...], int]:
+def assign_offsets(
+    steps: Sequence[Step], sizes: Sequence[int], alignment: int
+) -> tuple[tuple[Buffer, ...], int]:
     """Lay buffers into the arena: the largest first, each at the lowest offset that is free.
 
     Free means: at no offset that another buffer covers whose life overlaps with its own. A life
     goes from the first step that touches the buffer to the last.
+
+    Args:
+        steps: what touches them.
+        sizes: the bytes of each.
+        alignment: bytes of which their offsets are multiples.
 
     Returns:
         The buffers, and the arena's size.
@@ -32,7 +36,7 @@ def assign_offsets(steps: Sequence[Step], sizes: Sequence[int]) -> tuple[tuple[B
             last[buffer] = number
     placed: dict[int, Buffer] = {}
     for index in sorted(first, key=lambda i: (-sizes[i], first[i])):
-        size = -(-sizes[index] // ALIGNMENT) * ALIGNMENT
+        size = -(-sizes[index] // alignment) * alignment
         offset = 0
         for other in sorted(placed.values(), key=lambda b: b.offset):
             overlaps = other.first <= last[index] and first[index] <= other.last

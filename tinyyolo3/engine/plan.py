@@ -5,11 +5,12 @@ Planning is done once per input size, in plain data. It decides that
 - layers which only pass their input on (dropout, a route of one layer) take no step and no memory;
 - a shortcut is added where the convolution before it writes its result;
 - a route of several layers costs nothing: those layers write into its map from the start, each at
-  its channels' offset, where these fill whole blocks, and are copied where they do not;
+  its channels' offset, where the layout lets a map begin there, and are copied where it does not;
 - maps share one *arena*: two that are never needed at the same time may lie on each other.
 
-`planner` makes it, `arena` lays out its memory; what computes a step is the business of the
-algorithm that it names (`tinyyolo3.engine.cpu`).
+`planner` makes it, `arena` lays out its memory, `layout` knows how maps lie there; what computes a
+step is the business of the algorithm that it names (`tinyyolo3.engine.cpu`, and on a GPU
+`tinyyolo3.engine.cuda`).
 """
 
 from collections.abc import Callable
@@ -28,8 +29,9 @@ class Place:
 
     Attributes:
         buffer: index in `Plan.buffers`.
-        offset: bytes from the buffer's start to the map's first block.
-        stride: bytes from one block of channels to the next.
+        offset: bytes from the buffer's start to the map's first number.
+        stride: bytes from one piece of the map to the next; pieces are what its layout says:
+            blocks of channels, or pixels.
         shape: the map's channels, height and width.
     """
 

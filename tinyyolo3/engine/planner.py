@@ -3,14 +3,12 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from tinyyolo3.engine.arena import ALIGNMENT, assign_offsets
+from tinyyolo3.engine.arena import assign_offsets
+from tinyyolo3.engine.layout import Layout
 from tinyyolo3.engine.plan import INPUT, Chooser, Place, Plan, Step
 from tinyyolo3.layers.shapes import Shape
 from tinyyolo3.network import specs
 from tinyyolo3.network.graph import Graph
-
-#: Rows of a map that lie this many bytes apart compete for the same cache sets.
-CACHE_SET_BYTES = 1024
 
 
 def fused_shortcuts(
@@ -66,12 +64,12 @@ class Planner:
 
     Attributes:
         graph: the layers.
-        lanes: channels in a block.
+        layout: how maps lie in memory.
         choose: names each layer's algorithm.
     """
 
     graph: Graph
-    lanes: int
+    layout: Layout
     choose: Chooser
     steps: list[Step] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
@@ -88,14 +86,9 @@ class Planner:
         if isinstance(layer, specs.Route) and len(layer.inputs) == 1:
             owner, first = self.resolve(layer.inputs[0])
             first += layer.group_id * layer.output_shape[0]
-            if layer.groups == 1 or (first % self.lanes == 0 and owner != INPUT):
+            if layer.groups == 1 or (self.layout.begins(first) and owner != INPUT):
                 return owner, first
         return index, 0
-
-    def block_stride(self, shape: Shape) -> int:
-        """Return the bytes between blocks of a map."""
-        plain = shape[1] * shape[2] * 4 * self.lanes
-        return plain if plain % CACHE_SET_BYTES else plain + ALIGNMENT
 
     def new_buffer(self, size: int) -> int:
         """Reserve a buffer and return its index."""
@@ -109,12 +102,12 @@ class Planner:
             if owner in self.placed:
                 route, channel = self.placed[owner]
                 outer = self.owned(route)
-                offset = outer.offset + channel // self.lanes * outer.stride
+                offset = outer.offset + self.layout.offset(channel, outer.stride)
                 self.owners[owner] = replace(outer, offset=offset, shape=shape)
             else:
-                stride = self.block_stride(shape)
-                size = -(-shape[0] // self.lanes) * stride
-                self.owners[owner] = Place(self.new_buffer(size), 0, stride, shape)
+                stride = self.layout.stride(shape)
+                buffer = self.new_buffer(self.layout.size(shape, stride))
+                self.owners[owner] = Place(buffer, 0, stride, shape)
         return self.owners[owner]
 
     def place(self, index: int) -> Place:
@@ -122,7 +115,8 @@ class Planner:
         owner, first = self.resolve(index)
         found = self.owned(owner)
         shape = self.graph.input_shape if index == INPUT else self._shape(index)
-        return replace(found, offset=found.offset + first // self.lanes * found.stride, shape=shape)
+        offset = found.offset + self.layout.offset(first, found.stride)
+        return replace(found, offset=offset, shape=shape)
 
     def place_in_routes(self, live: set[int]) -> None:
         """Decide which layers write straight into the map of a route that joins them."""
@@ -136,7 +130,7 @@ class Planner:
                 channels = self._shape(used)[0] if used != INPUT else self.graph.input_shape[0]
                 last = position == len(layer.inputs) - 1
                 whole = owner != INPUT and first == 0 and self._shape(owner)[0] == channels
-                fits = channel % self.lanes == 0 and (last or channels % self.lanes == 0)
+                fits = self.layout.joins(channel, channels, last)
                 if whole and fits and owner not in self.placed and owner != index:
                     self.placed[owner] = (index, channel)
                 channel += channels
@@ -189,7 +183,7 @@ class Planner:
             return place
         channels, height, width = place.shape
         own = channels // parts
-        offset = place.offset + part * own // self.lanes * place.stride
+        offset = place.offset + self.layout.offset(part * own, place.stride)
         return replace(place, offset=offset, shape=(own, height, width))
 
     def _shape(self, index: int) -> Shape:
@@ -199,20 +193,20 @@ class Planner:
 def make_plan(
     graph: Graph,
     wanted: Sequence[int],
-    lanes: int,
+    layout: Layout,
     choose: Chooser,
 ) -> Plan:
     """Plan a network.
 
     Args:
-        graph: its layers, batch norm folded.
+        graph: its layers.
         wanted: the layers whose outputs the caller gets.
-        lanes: channels in a block.
+        layout: how maps lie in memory.
         choose: names the algorithm of each layer that computes something.
     """
     live = live_layers(graph, wanted)
     fused = fused_shortcuts(graph, wanted, live, choose)
-    planner = Planner(graph, lanes, choose)
+    planner = Planner(graph, layout, choose)
     planner.place_in_routes(live)
     shortcut_of = {conv: shortcut for shortcut, conv in fused.items()}
     for index in sorted(live):
@@ -231,12 +225,12 @@ def make_plan(
     if INPUT in planner.owners:
         place = planner.owners[INPUT]
         planner.steps.insert(0, Step(INPUT, "pack", inputs=(None,), output=place))
-    buffers, total = assign_offsets(planner.steps, planner.sizes)
+    buffers, total = assign_offsets(planner.steps, planner.sizes, layout.alignment)
     return Plan(tuple(planner.steps), buffers, total, tuple(wanted))
 
 
 def _add_slice(planner: Planner, layer: specs.Route) -> None:
-    """Add the copy of a group of channels that does not begin with a block."""
+    """Add the copy of a group of channels that cannot begin a map."""
     owner, first = planner.resolve(layer.inputs[0])
     source = replace(planner.owned(owner), shape=layer.output_shape)
     first += layer.group_id * layer.output_shape[0]

@@ -7,6 +7,8 @@ avgpool_layer.c, forward_avgpool_layer.
 """
 
 from tinyyolo3.arrays import FloatArray
+from tinyyolo3.cuda.maps import DeviceMap
+from tinyyolo3.cuda.target import Target
 from tinyyolo3.layers.arguments import items_per_thread, plane_runs, require_map, result_array
 from tinyyolo3.parallel import compiled, parallel_for
 
@@ -53,3 +55,18 @@ def avgpool_forward_numba(x: FloatArray, *, out: FloatArray | None = None) -> Fl
     for out_run, x_run in plane_runs(result, x):
         parallel_for(_avgpool_core, len(x_run), x_run, out_run, grain=grain)
     return result
+
+
+#: Channels and rows of threads of a block of ``kernels/avgpool.cu``.
+_CHANNELS, _ROWS = 8, 64
+
+
+def avgpool_forward_cuda(target: Target, x: DeviceMap, out: DeviceMap) -> None:
+    """Launch ``kernels/avgpool.cu`` from `x` into `out`; sums are of float32 numbers in pairs."""
+    target.kernel("avgpool.cu", "avgpool_forward")(
+        (-(-x.channels // _CHANNELS), x.images),
+        (_CHANNELS, _ROWS),
+        (x.data, x.struct, out.data, out.struct),
+        shared_mem=4 * _CHANNELS * _ROWS,
+        outputs=out.whole,
+    )

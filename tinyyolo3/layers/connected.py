@@ -9,9 +9,15 @@ one function serves every backend that computes on the CPU.
 
 import math
 
+import numpy as np
+
+from tinyyolo3.activations import ACTIVATIONS
 from tinyyolo3.arrays import FloatArray
+from tinyyolo3.cuda.maps import DeviceMap
+from tinyyolo3.cuda.target import DeviceArray, Target
 from tinyyolo3.errors import InputError
 from tinyyolo3.layers.arguments import require_map, result_array
+from tinyyolo3.layers.shapes import Shape
 
 
 def connected_forward_reference(
@@ -50,3 +56,48 @@ def connected_forward_reference(
     result = result_array("connected", out, (images, outputs, 1, 1), x.dtype)
     result[:, :, 0, 0] = x.reshape(images, inputs) @ weights.T + biases
     return result
+
+
+def pack_connected_weights(weights: FloatArray, input_shape: Shape) -> FloatArray:
+    """Return the weights in the order in which a map on the device lies in memory.
+
+    Args:
+        weights: (outputs, C·H·W), the inputs counted by channel, row, column.
+        input_shape: (C, H, W).
+
+    Returns:
+        (outputs·H·W·C,) float32, the inputs counted by row, column, channel.
+    """
+    by_channel = weights.reshape(len(weights), *input_shape)
+    return np.ascontiguousarray(by_channel.transpose(0, 2, 3, 1), np.float32).reshape(-1)
+
+
+def connected_forward_cuda(
+    target: Target,
+    x: DeviceMap,
+    weights: DeviceArray,
+    biases: DeviceArray,
+    out: DeviceMap,
+    *,
+    activation: str = "linear",
+) -> None:
+    """Launch ``kernels/connected.cu``: ``activation(W·x + b)`` for every image.
+
+    Args:
+        target: where to run.
+        x: the input map.
+        weights: what `pack_connected_weights` returns, in the target's memory.
+        biases: (outputs,) float32.
+        out: one pixel of `outputs` channels per image.
+        activation: one of `ACTIVATIONS`.
+    """
+    # Four images share each weight that is loaded; one alone would be computed four times.
+    images, lanes = 1 if x.images == 1 else 4, 4 if x.in_fours else 1
+    outputs, warps = 4, 8
+    target.kernel("connected.cu", f"connected<{images}, {lanes}>")(
+        (-(-out.channels // outputs), -(-x.images // images)),
+        (32 * warps,),
+        (x.data, x.struct, weights, biases, out.data, out.struct, ACTIVATIONS.index(activation)),
+        shared_mem=4 * warps * outputs * images,
+        outputs=out.whole,
+    )

@@ -17,6 +17,7 @@ from tinyyolo3.cuda.maps import DeviceMap
 from tinyyolo3.cuda.target import Target
 from tinyyolo3.errors import InputError
 from tinyyolo3.layers.arguments import items_per_thread, plane_runs, require_map, result_array
+from tinyyolo3.layers.pixelwise import launch_pixelwise
 from tinyyolo3.parallel import compiled, parallel_for
 
 
@@ -164,9 +165,5 @@ def maxpool_forward_cuda(
     padding: int,
 ) -> None:
     """Launch ``kernels/maxpool.cu`` from `x` into `out`; the values are exactly the reference's."""
-    target.kernel("maxpool.cu", "maxpool_forward")(
-        (-(-out.pixels * out.channels // 256),),
-        (256,),
-        (x.data, x.struct, out.data, out.struct, size, *stride, padding // 2),
-        outputs=out.whole,
-    )
+    numbers = (size, *stride, padding // 2)
+    launch_pixelwise(target, "maxpool.cu", "maxpool_forward", [x], out, *numbers)

@@ -15,6 +15,8 @@ import math
 import numpy as np
 
 from tinyyolo3.arrays import FloatArray
+from tinyyolo3.cuda.maps import DeviceMap
+from tinyyolo3.cuda.target import Target
 from tinyyolo3.layers.arguments import result_array
 from tinyyolo3.layers.yolo import (
     logistic_reference,
@@ -122,3 +124,19 @@ def region_forward_numba(
     items = logits.shape[0] * anchors * logits.shape[3]
     parallel_for(_region_rows, items, logits, bool(softmax), result, grain=64)
     return out
+
+
+def region_forward_cuda(
+    target: Target, x: DeviceMap, out: DeviceMap, *, anchors: int, softmax: bool = True
+) -> None:
+    """Launch ``kernels/region.cu`` from `x` into `out`, which may be `x`.
+
+    Arguments are those of `region_forward_reference`; the classes follow from the channels.
+    """
+    warps_per_block = 8
+    target.kernel("region.cu", "region_forward")(
+        (-(-x.pixels * anchors // warps_per_block),),
+        (32 * warps_per_block,),
+        (x.data, x.struct, out.data, out.struct, anchors, int(softmax)),
+        outputs=out.whole,
+    )

@@ -9,8 +9,11 @@ every backend that computes on the CPU.
 """
 
 from tinyyolo3.arrays import FloatArray
+from tinyyolo3.cuda.maps import DeviceMap
+from tinyyolo3.cuda.target import Target
 from tinyyolo3.errors import InputError
 from tinyyolo3.layers.arguments import require_map, result_array
+from tinyyolo3.layers.pixelwise import BLOCK, pixelwise_grid
 
 
 def reorg_forward_reference(
@@ -43,3 +46,13 @@ def reorg_forward_reference(
     stacked = wide.transpose(0, 3, 5, 1, 2, 4)  # to (n, row in square, column in square, c, h, w)
     result[...] = stacked.reshape(result.shape)
     return result
+
+
+def reorg_forward_cuda(target: Target, x: DeviceMap, out: DeviceMap, *, stride: int) -> None:
+    """Launch ``kernels/reorg.cu`` from `x` into `out`; the values are exactly the reference's."""
+    target.kernel("reorg.cu", "reorg_forward")(
+        pixelwise_grid(out, 1),
+        (BLOCK,),
+        (x.data, x.struct, out.data, out.struct, stride),
+        outputs=out.whole,
+    )

@@ -10,8 +10,11 @@ one function serves every backend that computes on the CPU.
 from collections.abc import Sequence
 
 from tinyyolo3.arrays import FloatArray
+from tinyyolo3.cuda.maps import DeviceMap
+from tinyyolo3.cuda.target import Target
 from tinyyolo3.errors import InputError
 from tinyyolo3.layers.arguments import require_map, result_array
+from tinyyolo3.layers.pixelwise import channel_range, launch_pixelwise
 
 
 def route_forward_reference(
@@ -70,3 +73,21 @@ def _group_of_channels(x: FloatArray, groups: int, group_id: int) -> FloatArray:
         return x
     size = channels // groups
     return x[:, group_id * size : (group_id + 1) * size]
+
+
+def route_forward_cuda(
+    target: Target,
+    inputs: Sequence[DeviceMap],
+    out: DeviceMap,
+    *,
+    groups: int = 1,
+    group_id: int = 0,
+) -> None:
+    """Launch ``kernels/route.cu`` once for each input, into its channels of `out`."""
+    first = 0
+    for x in inputs:
+        size = x.channels // groups
+        part = channel_range(x, group_id * size, size)
+        place = channel_range(out, first, size)
+        launch_pixelwise(target, "route.cu", "route_forward", [part], place)
+        first += size

@@ -10,8 +10,11 @@ pointwise form of Bochkovskiy et al., 2020, arXiv:2004.10934, figure 5.
 import numpy as np
 
 from tinyyolo3.arrays import FloatArray
+from tinyyolo3.cuda.maps import DeviceMap
+from tinyyolo3.cuda.target import Target
 from tinyyolo3.errors import InputError
 from tinyyolo3.layers.arguments import items_per_thread, plane_runs, require_map, result_array
+from tinyyolo3.layers.pixelwise import activation_number, launch_pixelwise
 from tinyyolo3.parallel import compiled, parallel_for
 
 
@@ -69,3 +72,19 @@ def sam_forward_numba(
         flat = (x_run.reshape(-1), source_run.reshape(-1), out_run.reshape(-1))
         parallel_for(_product_core, out_run.size, *flat, grain=grain)
     return result
+
+
+def sam_forward_cuda(
+    target: Target,
+    x: DeviceMap,
+    source: DeviceMap,
+    out: DeviceMap,
+    *,
+    activation: str = "linear",
+) -> None:
+    """Launch ``kernels/sam.cu``: `x` times `source`, activated, into `out`.
+
+    Without an activation the values are exactly the reference's.
+    """
+    number = activation_number(activation)
+    launch_pixelwise(target, "sam.cu", "sam_forward", [x, source], out, number)

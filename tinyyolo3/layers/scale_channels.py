@@ -11,8 +11,11 @@ they scale comes from an earlier layer. Darknet: AlexeyAB's scale_channels_layer
 import numpy as np
 
 from tinyyolo3.arrays import FloatArray
+from tinyyolo3.cuda.maps import DeviceMap
+from tinyyolo3.cuda.target import Target
 from tinyyolo3.errors import InputError
 from tinyyolo3.layers.arguments import items_per_thread, plane_runs, require_map, result_array
+from tinyyolo3.layers.pixelwise import activation_number, lanes_of, launch_pixelwise
 from tinyyolo3.parallel import compiled, parallel_for
 
 
@@ -100,3 +103,28 @@ def scale_channels_forward_numba(
         else:
             parallel_for(_scale_by_channel_core, len(out_run), *runs, grain=grain)
     return result
+
+
+def scale_channels_forward_cuda(
+    target: Target,
+    x: DeviceMap,
+    source: DeviceMap,
+    out: DeviceMap,
+    *,
+    scale_wh: bool = False,
+    activation: str = "linear",
+) -> None:
+    """Launch ``kernels/scale_channels.cu``: `source` times `x`, activated, into `out`.
+
+    Without an activation the values are exactly the reference's.
+    """
+    launch_pixelwise(
+        target,
+        "scale_channels.cu",
+        "scale_by_pixel" if scale_wh else "scale_by_channel",
+        [x, source],
+        out,
+        activation_number(activation),
+        # One factor for each pixel is read as it is, however many channels a thread takes.
+        lanes=lanes_of(source, out) if scale_wh else None,
+    )

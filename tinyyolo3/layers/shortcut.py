@@ -11,8 +11,11 @@ and α does not apply. The activation that a cfg may ask for is a step of its ow
 from collections.abc import Sequence
 
 from tinyyolo3.arrays import FloatArray
+from tinyyolo3.cuda.maps import DeviceMap
+from tinyyolo3.cuda.target import Target
 from tinyyolo3.errors import InputError
 from tinyyolo3.layers.arguments import items_per_thread, plane_runs, require_map, result_array
+from tinyyolo3.layers.pixelwise import activation_number, launch_pixelwise
 from tinyyolo3.parallel import compiled, parallel_for
 
 
@@ -127,3 +130,35 @@ def shortcut_forward_numba(
             )
         total = result
     return result
+
+
+def shortcut_forward_cuda(
+    target: Target,
+    x: DeviceMap,
+    others: Sequence[DeviceMap],
+    out: DeviceMap,
+    *,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    activation: str = "linear",
+) -> None:
+    """Launch ``kernels/shortcut.cu`` once for each other map, into `out`, and activate the sum.
+
+    Without an activation the values are exactly the reference's. `out` may be `x`.
+    """
+    total = x
+    for number, other in enumerate(others, 1):
+        kind = activation if number == len(others) else "linear"
+        launch_pixelwise(
+            target,
+            "shortcut.cu",
+            "shortcut_forward",
+            [total, other],
+            out,
+            max(1, other.width // x.width),
+            max(1, x.width // other.width),
+            float(alpha),
+            float(beta),
+            activation_number(kind),
+        )
+        total = out

@@ -13,6 +13,8 @@ import math
 import numpy as np
 
 from tinyyolo3.arrays import FloatArray
+from tinyyolo3.cuda.maps import DeviceMap
+from tinyyolo3.cuda.target import Target
 from tinyyolo3.errors import InputError
 from tinyyolo3.layers.arguments import require_map, result_array
 
@@ -53,3 +55,25 @@ def softmax_forward_reference(
         exponentials = np.exp(scores - scores.max(axis=2, keepdims=True))
     result[...] = (exponentials / exponentials.sum(axis=2, keepdims=True)).reshape(x.shape)
     return result
+
+
+#: Threads of a block of ``kernels/softmax.cu``.
+_THREADS = 256
+
+
+def softmax_forward_cuda(
+    target: Target,
+    x: DeviceMap,
+    out: DeviceMap,
+    *,
+    groups: int = 1,
+    temperature: float = 1.0,
+) -> None:
+    """Launch ``kernels/softmax.cu`` from `x` into `out`."""
+    target.kernel("softmax.cu", "softmax_forward")(
+        (groups, x.images),
+        (_THREADS,),
+        (x.data, x.struct, out.data, out.struct, groups, float(temperature)),
+        shared_mem=4 * _THREADS,
+        outputs=out.whole,
+    )

@@ -8,8 +8,11 @@ Darknet: blas.c, upsample_cpu.
 import numpy as np
 
 from tinyyolo3.arrays import FloatArray
+from tinyyolo3.cuda.maps import DeviceMap
+from tinyyolo3.cuda.target import Target
 from tinyyolo3.errors import InputError
 from tinyyolo3.layers.arguments import items_per_thread, plane_runs, require_map, result_array
+from tinyyolo3.layers.pixelwise import launch_pixelwise
 from tinyyolo3.parallel import compiled, parallel_for
 
 
@@ -78,3 +81,10 @@ def upsample_forward_numba(
         squares = out_run.reshape(-1, stride, stride * width)
         parallel_for(_upsample_core, len(rows), rows, squares, stride, factor, grain=grain)
     return result
+
+
+def upsample_forward_cuda(
+    target: Target, x: DeviceMap, out: DeviceMap, *, stride: int, scale: float = 1.0
+) -> None:
+    """Launch ``kernels/upsample.cu`` from `x` into `out`; the values are the reference's own."""
+    launch_pixelwise(target, "upsample.cu", "upsample_forward", [x], out, stride, float(scale))

@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 
 from tinyyolo3.arrays import FloatArray
+from tinyyolo3.cuda.maps import DeviceMap
+from tinyyolo3.cuda.target import Target
 from tinyyolo3.errors import InputError
 from tinyyolo3.layers.arguments import require_map, result_array
 from tinyyolo3.parallel import compiled, parallel_for
@@ -165,3 +167,28 @@ def yolo_forward_numba(
     options = (5 + classes, scale, shift, bool(new_coords))
     parallel_for(_yolo_channels, items, x, *options, out, grain=64)
     return out
+
+
+def yolo_forward_cuda(
+    target: Target,
+    x: DeviceMap,
+    out: DeviceMap,
+    *,
+    classes: int,
+    scale_x_y: float = 1.0,
+    new_coords: bool = False,
+) -> None:
+    """Launch ``kernels/yolo.cu`` from `x` into `out`, which may be `x`.
+
+    Arguments are those of `yolo_forward_reference`; the anchors follow from the channels.
+    """
+    scale = np.float32(scale_x_y)
+    target.kernel("yolo.cu", "yolo_forward")(
+        (-(-x.pixels * x.channels // 256),),
+        (256,),
+        (
+            *(x.data, x.struct, out.data, out.struct, 5 + classes),
+            *(float(scale), float(centre_shift(scale)), int(new_coords)),
+        ),
+        outputs=out.whole,
+    )

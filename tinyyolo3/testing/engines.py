@@ -18,6 +18,7 @@ from tinyyolo3.engine.cpu.pack_layer import pack_step
 from tinyyolo3.engine.cpu.toom_cook import FILTERINGS
 from tinyyolo3.engine.cpu.vectors import BLOCK, LANES
 from tinyyolo3.engine.eager import run_graph
+from tinyyolo3.engine.layout import Blocked
 from tinyyolo3.engine.plan import Choice, Chooser, Plan
 from tinyyolo3.engine.planner import make_plan
 from tinyyolo3.layers.shapes import Shape
@@ -90,7 +91,8 @@ def plan_case(
     choose = algorithms.choose_algorithms(graph)
     if wish is not None:
         choose = forcing(wish, choose)
-    plan = make_plan(graph, graph.output_indices if wanted is None else wanted, LANES, choose)
+    layers = graph.output_indices if wanted is None else wanted
+    plan = make_plan(graph, layers, Blocked(LANES), choose)
     weights = {}
     for index, step in enumerate(plan.steps):
         if step.weights is not None and step.algorithm != "eager":

@@ -1,8 +1,8 @@
-"""Plans proved by running them on names: what each lane of memory holds, instead of numbers.
+"""Plans proved by running them on names: what each number of memory stands for, whatever it is.
 
-Every lane of the arena holds the name of a value, "channel c of layer l". A step reads names and
-must find those of the layers that the graph says it reads, in every pixel and every lane; then it
-writes its own. So a map that is overwritten before its last reader, a wrong offset or stride, a
+Every float of the arena holds the name of a value, "channel c of layer l". A step reads names and
+must find those of the layers that the graph says it reads, in every pixel and every channel; then
+it writes its own. So a map that is overwritten before its last reader, a wrong offset or stride, a
 missing copy, or steps in a wrong order show up as a wrong name, whatever the algorithms do.
 """
 
@@ -11,26 +11,26 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyyolo3.engine.arena import ALIGNMENT
+from tinyyolo3.engine.layout import Blocked, ChannelsLast
 from tinyyolo3.engine.plan import INPUT, Buffer, Place, Plan, Step
 from tinyyolo3.network import specs
 from tinyyolo3.network.graph import Graph
 
 Names = NDArray[np.int64]
-#: A lane that nobody has written since its buffer came to life; and one that holds some number.
+#: What nobody has written since its buffer came to life; and what holds some number.
 UNWRITTEN, NUMBER = -2, -1
 #: Names of one layer's channels begin at its index plus one times this.
 CHANNELS = 1 << 20
 
 
-def check_plan(graph: Graph, plan: Plan, lanes: int) -> None:
-    """Check all that must hold of a plan.
+def check_plan(graph: Graph, plan: Plan, layout: Blocked | ChannelsLast) -> None:
+    """Check all that must hold of a plan whose maps lie as the layout says.
 
     Raises:
         AssertionError: it does not.
     """
-    check_buffers(plan)
-    run = _Run(graph, plan, lanes)
+    check_buffers(plan, layout.alignment)
+    run = _Run(graph, plan, layout)
     for number, step in enumerate(plan.steps):
         run.number = number
         run.begin_lives()
@@ -39,7 +39,7 @@ def check_plan(graph: Graph, plan: Plan, lanes: int) -> None:
     assert tuple(unpacked) == plan.outputs, "the outputs, in order"
 
 
-def check_buffers(plan: Plan) -> None:
+def check_buffers(plan: Plan, alignment: int) -> None:
     """Check that buffers are aligned, inside the arena, and apart from others of their time."""
     touched: dict[int, list[int]] = {}
     for number, step in enumerate(plan.steps):
@@ -52,7 +52,7 @@ def check_buffers(plan: Plan) -> None:
     used = [(plan.buffers[b], *lives[b]) for b in lives]
     for buffer, first, last in used:
         assert (buffer.first, buffer.last) == (first, last), f"the life of {buffer}"
-        assert buffer.offset % ALIGNMENT == 0, f"{buffer} is not aligned"
+        assert buffer.offset % alignment == 0, f"{buffer} is not aligned"
         assert buffer.offset >= 0, buffer
         assert buffer.offset + buffer.bytes <= plan.arena_bytes, f"{buffer} leaves the arena"
     for i, (one, first, last) in enumerate(used):
@@ -73,16 +73,21 @@ class _Run:
     Attributes:
         graph: the layers.
         plan: their plan.
-        lanes: channels in a block.
+        layout: how its maps lie in memory.
         number: the step that is running.
     """
 
     graph: Graph
     plan: Plan
-    lanes: int
+    layout: Blocked | ChannelsLast
     number: int = 0
     memory: Names = field(init=False)
     names: dict[int, Names] = field(default_factory=dict)
+
+    @property
+    def lanes(self) -> int:
+        """How many channels of a pixel are written together: those of a block, or one."""
+        return self.layout.lanes if isinstance(self.layout, Blocked) else 1
 
     def __post_init__(self) -> None:
         units = self.plan.arena_bytes // (4 * self.lanes)
@@ -113,6 +118,8 @@ class _Run:
 
     def units(self, place: Place) -> NDArray[np.int64]:
         """Return the indices of a map's vectors, (blocks, pixels), after checking its bounds."""
+        if isinstance(self.layout, ChannelsLast):
+            return self._floats(place, self.layout)
         channels, height, width = place.shape
         unit, buffer = 4 * self.lanes, self.plan.buffers[place.buffer]
         assert place.offset % unit == place.stride % unit == 0, f"{place} is not aligned"
@@ -122,6 +129,17 @@ class _Run:
         assert 0 <= place.offset < end <= buffer.bytes, f"{place} leaves {buffer}"
         starts = (buffer.offset + place.offset + place.stride * np.arange(blocks)) // unit
         return starts[:, None] + np.arange(height * width)
+
+    def _floats(self, place: Place, layout: ChannelsLast) -> NDArray[np.int64]:
+        """Return the indices of a map's numbers, (channels, pixels of all images)."""
+        channels, height, width = place.shape
+        pixels, buffer = layout.images * height * width, self.plan.buffers[place.buffer]
+        assert place.offset % 16 == place.stride % 16 == 0, f"{place} is not aligned"
+        assert place.offset + 4 * channels <= place.stride, f"pixels overlap: {place}"
+        end = place.offset + (pixels - 1) * place.stride + 4 * channels
+        assert 0 <= place.offset < end <= buffer.bytes, f"{place} leaves {buffer}"
+        start = (buffer.offset + place.offset) // 4
+        return start + np.arange(channels)[:, None] + place.stride // 4 * np.arange(pixels)
 
     def read(self, place: Place, expected: Names, first: int = 0) -> None:
         """Check that a map's channels from `first` on are the expected ones, in each pixel."""

@@ -46,6 +46,16 @@ def summation(magnitude: FloatArray, terms: int, dtype: type = np.float32) -> Fl
     return np.asarray((2.0 + np.sqrt(terms)) * np.finfo(dtype).eps * np.abs(magnitude) + 1e-30)
 
 
+def variance(mean: FloatArray, variance: FloatArray, count: int) -> FloatArray:
+    """Bound the error of a variance of `count` float32 numbers, taken in one pass by updates.
+
+    Such updates lose as many bits as the numbers' mean is larger than their spread (Chan, Golub and
+    LeVeque, Algorithms for Computing the Sample Variance, 1983, table 1).
+    """
+    condition = np.sqrt(1 + mean**2 / np.maximum(variance, 1e-30))
+    return summation(variance * condition, count)
+
+
 def winograd(magnitude: FloatArray, channels: int, extent: int) -> FloatArray:
     """Bound the error of a Winograd convolution in float32.
 
@@ -70,6 +80,10 @@ ELEMENTARY_FLOAT32 = 8 * float(np.finfo(np.float32).eps)
 #: The same in float64, where a formula is compared with itself written as scalar loops.
 ELEMENTARY_FLOAT64 = 8 * float(np.finfo(np.float64).eps)
 
+
+#: Units in the last place that a float32 exp, expm1, log, log1p or tanh may be off by: CUDA's
+#: documentation promises at most two (Programming Guide, "Mathematical Functions"), glibc one.
+ELEMENTARY_ULP = 2.0
 
 #: A logistic far below zero is exp(x) to within its own rounding: one unit in the last place from
 #: exp and half a unit each from the addition and the division, relative to the small result.

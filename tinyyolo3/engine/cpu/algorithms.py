@@ -14,6 +14,7 @@ from tinyyolo3.engine.cpu.first_layer import SIZE as FIRST_LAYER_SIZE
 from tinyyolo3.engine.cpu.microkernel import PANEL, ROWS, UNROLL
 from tinyyolo3.engine.cpu.toom_cook import FILTERINGS, Filtering
 from tinyyolo3.engine.cpu.vectors import BLOCK, LANES
+from tinyyolo3.engine.layout import Blocked
 from tinyyolo3.engine.plan import INPUT, Choice, Chooser, Plan
 from tinyyolo3.engine.planner import make_plan
 from tinyyolo3.network import specs
@@ -224,7 +225,7 @@ def plan_network(graph: Graph, memory: str = "default", precision: str = "fp32")
         precision: one of `PRECISIONS`.
     """
     choose = choose_algorithms(graph, memory, precision)
-    return make_plan(graph, graph.output_indices, LANES, choose)
+    return make_plan(graph, graph.output_indices, Blocked(LANES), choose)
 
 
 def choose_algorithms(graph: Graph, memory: str = "default", precision: str = "fp32") -> Chooser:

@@ -15,7 +15,7 @@ from tinyyolo3.engine.cpu.vectors import (
     copy_block,
     multiply_block,
 )
-from tinyyolo3.layers.activation import activate_in_place
+from tinyyolo3.layers.activation_loops import activate_in_place
 from tinyyolo3.parallel import compiled
 
 #: `other_pixel` is the distance of the second map's pixels: 0 where one serves all, as in the

@@ -1,0 +1,50 @@
+// Convolution, first rung: the definition, one thread for each output.
+//
+//   y[n, i, j, f] = activate(b[f] + sum over ky, kx, c of w[ky, kx, c, f]
+//                   * x[n, i*stride_y - padding + ky*dilation,
+//                          j*stride_x - padding + kx*dilation, first + c]) (+ residual[n, i, j, f])
+//
+// where c runs over the channels of f's group, which begin at `first`; x is zero outside its map.
+// Any size, strides, padding, dilation and groups: nothing here depends on them, which makes this
+// the kernel for grouped convolutions that are not depthwise, and the one that the rungs above are
+// compared with.
+//
+// Arrays: convolution.cuh. x, y and residual are channels last with their pitches; the weights are
+// (ky, kx, c, f), c inside the group. Neighbouring threads take neighbouring filters: they read
+// neighbouring weights, and all the same number of x, which one request brings to all.
+// Launch: block (32, 8): 32 filters of 8 pixels; grid (ceil(pixels / 8), ceil(filters / 32)).
+// Shared memory: none.
+// Arithmetic intensity: one multiply-add (2 operations) for each weight loaded (4 bytes), 0.5
+// operations per byte, and every weight is loaded again for every pixel. The caches serve nearly
+// all of it, but they too are far slower than the arithmetic: an SM can do 256 operations in a
+// cycle and load 128 bytes from its first-level cache, so that loads take at least four fifths of
+// the time. The next rung, convolution_tiled.cu, loads once what a block's threads share.
+// Reference: tinyyolo3/layers/convolution/reference.py, conv_forward_reference.
+#include "convolution.cuh"
+
+extern "C" __global__ void __launch_bounds__(256) convolution_direct(
+    ConvolutionShape p, const float* __restrict__ x, const float* __restrict__ weights,
+    const float* __restrict__ biases, const float* __restrict__ residual, float* y) {
+  const int m = blockIdx.x * blockDim.y + threadIdx.y;
+  const int filter = blockIdx.y * blockDim.x + threadIdx.x;
+  if (m >= output_pixels(p) || filter >= p.filters) return;
+  const OutputPixel pixel = output_pixel(p, m);
+  const int channels = p.channels / p.groups;
+  const int first = filter / (p.filters / p.groups) * channels;
+  float sum = 0.f;
+  for (int ky = 0; ky < p.size; ky++) {
+    for (int kx = 0; kx < p.size; kx++) {
+      const int row = pixel.row * p.stride_y - p.padding + ky * p.dilation;
+      const int column = pixel.column * p.stride_x - p.padding + kx * p.dilation;
+      if (!inside(p, row, column)) continue;
+      const float* source = x + input_offset(p, pixel.image, row, column) + first;
+      const float* tap =
+          weights + static_cast<long long>(ky * p.size + kx) * channels * p.weight_pitch + filter;
+      for (int c = 0; c < channels; c++) {
+        sum += source[c] * tap[static_cast<long long>(c) * p.weight_pitch];
+      }
+    }
+  }
+  y[static_cast<long long>(m) * p.y_pitch + filter] =
+      finish(p, sum, biases[filter], residual, m, filter);
+}

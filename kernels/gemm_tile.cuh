@@ -1,0 +1,148 @@
+// gemm_tile.cuh -- one block's part of a matrix product, C[m][n] += sum over k of x[m][k] * w[k][n],
+// with both operands copied through shared memory and the sums in registers.
+//
+// The idea. A multiply-add needs two numbers and shared memory delivers 32 a cycle to an SM that
+// could do 128 multiply-adds: each number read must serve several. A thread therefore owns TM x TN
+// sums. For 4 terms (k .. k+3) it reads TM float4 of x and TN float4 of w, and does 4 TM TN
+// multiply-adds: with 8 x 8, 16 loads for 256, so that 94 % of the instructions are arithmetic.
+//
+// Shared layout. x as [m][k], w as [k][n], each just as it lies in global memory: a 16-byte
+// cp.async moves four numbers without passing through registers and nothing is transposed. A float4
+// of x is four terms of one row, a float4 of w four columns of one term, so a thread loads as much
+// as it would with x transposed, and holds 4 TM numbers of x instead of TM (24 registers more).
+//
+// Bank conflicts. A warp's 32 lanes are 4 rows x 8 columns of threads, and it owns 4 TM rows and
+// 8 TN columns. 16-byte loads are served half a warp at a time, where lanes 1 or 2 apart ask for the
+// same address; hence bit 0 of the lane counts rows, bits 1-3 columns, bit 4 rows again. Half a warp
+// then reads 8 different float4 of w side by side (all 32 banks once) or 2 of x from neighbouring
+// rows: BK = 16 puts these 64 bytes apart, BK = 8 32 bytes, in different banks either way. Of 16
+// cycles that a warp's 8 x 8 sums need for one term, 8 are spent by shared memory.
+//
+// Pipeline. STAGES slices of BK terms are in flight: while one is multiplied, cp.async fills the
+// others. One barrier a slice: past it, all copies of this slice are visible, and nobody still reads
+// the stage that is filled next.
+#pragma once
+#include "device.cuh"
+
+template <int BM_, int BN_, int BK_, int TM_, int TN_, int STAGES_>
+struct GemmTile {
+  static constexpr int BM = BM_, BN = BN_, BK = BK_, TM = TM_, TN = TN_, STAGES = STAGES_;
+  static constexpr int warps_m = BM / (4 * TM), warps_n = BN / (8 * TN);
+  static constexpr int threads = 32 * warps_m * warps_n;
+  static_assert(BM % (4 * TM) == 0 && BN % (8 * TN) == 0 && TN % 4 == 0, "warps tile the block");
+  static_assert(BK == 8 || BK == 16, "of 32 terms, neighbouring rows would share their banks");
+  static_assert(BM * BK / 4 % threads == 0 && BN * BK / 4 % threads == 0, "copies are even");
+
+  struct Stage {
+    float x[BM * BK], w[BK * BN];
+  };
+  struct Shared {
+    Stage stages[STAGES];
+    unsigned ticket;
+  };
+
+  // This thread's rows are row + 4 i, its columns column + 32 j .. + 3, i < TM, j < TN / 4.
+  int row, column;
+  float sums[TM][TN];
+
+  DEVICE_INLINE GemmTile() {
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    row = warp / warps_n * (4 * TM) + (lane / 16 * 2 + lane % 2);
+    column = warp % warps_n * (8 * TN) + lane / 2 % 8 * 4;
+#pragma unroll
+    for (int i = 0; i < TM; i++)
+#pragma unroll
+      for (int j = 0; j < TN; j++) sums[i][j] = 0.f;
+  }
+
+  // Adds the products of one slice.
+  DEVICE_INLINE void multiply(const Stage& stage) {
+    const float* x = stage.x + row * BK;
+    const float* w = stage.w + column;
+#pragma unroll
+    for (int k = 0; k < BK; k += 4) {
+      float4 a[TM];
+#pragma unroll
+      for (int i = 0; i < TM; i++) a[i] = *reinterpret_cast<const float4*>(x + 4 * i * BK + k);
+      multiply_term(w + (k + 0) * BN, [&](int i) { return a[i].x; });
+      multiply_term(w + (k + 1) * BN, [&](int i) { return a[i].y; });
+      multiply_term(w + (k + 2) * BN, [&](int i) { return a[i].z; });
+      multiply_term(w + (k + 3) * BN, [&](int i) { return a[i].w; });
+    }
+  }
+
+  template <class X>
+  DEVICE_INLINE void multiply_term(const float* w, X x) {
+#pragma unroll
+    for (int j = 0; j < TN; j += 4) {
+      const float4 b = *reinterpret_cast<const float4*>(w + 8 * j);
+#pragma unroll
+      for (int i = 0; i < TM; i++) {
+        sums[i][j + 0] += x(i) * b.x;
+        sums[i][j + 1] += x(i) * b.y;
+        sums[i][j + 2] += x(i) * b.z;
+        sums[i][j + 3] += x(i) * b.w;
+      }
+    }
+  }
+
+  // Adds `slices` slices. copy(stage) begins the copies of the next slice.
+  template <class Copy>
+  DEVICE_INLINE void accumulate(Shared& shared, int slices, Copy copy) {
+#pragma unroll
+    for (int s = 0; s < STAGES - 1; s++) {
+      if (s < slices) copy(shared.stages[s]);
+      dev::cp_async_commit();
+    }
+    int reading = 0, filling = STAGES - 1;
+#pragma unroll 1
+    for (int s = 0; s < slices; s++) {
+      dev::cp_async_wait<STAGES - 2>();
+      __syncthreads();
+      if (s + STAGES - 1 < slices) copy(shared.stages[filling]);
+      dev::cp_async_commit();
+      multiply(shared.stages[reading]);
+      filling = reading;
+      reading = reading + 1 == STAGES ? 0 : reading + 1;
+    }
+    dev::cp_async_wait<0>();
+  }
+
+  // Split-K: `parts` blocks have summed a share each. All leave their sums in `partial`, of
+  // parts * BM * BN floats, and the one that finds itself last adds them in the order of the parts,
+  // so that the result does not depend on which block that is. Returns whether this is the one.
+  // `arrivals` is 0 before and after.
+  DEVICE_INLINE bool combine(Shared& shared, float* partial, unsigned* arrivals, int part,
+                             int parts) {
+    float4* mine = reinterpret_cast<float4*>(partial) + part * (BM * BN / 4) + threadIdx.x;
+#pragma unroll
+    for (int i = 0; i < TM; i++)
+#pragma unroll
+      for (int j = 0; j < TN; j += 4)
+        mine[(i * TN + j) / 4 * threads] =
+            make_float4(sums[i][j], sums[i][j + 1], sums[i][j + 2], sums[i][j + 3]);
+    __syncthreads();
+    if (threadIdx.x == 0) shared.ticket = dev::arrive(arrivals);
+    __syncthreads();
+    if (shared.ticket != parts - 1) return false;
+    if (threadIdx.x == 0) *arrivals = 0;
+    const float4* others = reinterpret_cast<const float4*>(partial) + threadIdx.x;
+#pragma unroll
+    for (int i = 0; i < TM; i++)
+#pragma unroll
+      for (int j = 0; j < TN; j++) sums[i][j] = 0.f;
+#pragma unroll 1
+    for (int p = 0; p < parts; p++, others += BM * BN / 4)
+#pragma unroll
+      for (int i = 0; i < TM; i++)
+#pragma unroll
+        for (int j = 0; j < TN; j += 4) {
+          const float4 v = others[(i * TN + j) / 4 * threads];
+          sums[i][j] += v.x;
+          sums[i][j + 1] += v.y;
+          sums[i][j + 2] += v.z;
+          sums[i][j + 3] += v.w;
+        }
+    return true;
+  }
+};

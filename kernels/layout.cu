@@ -1,0 +1,63 @@
+// Layout: plain arrays, channels first, to maps, channels last, and back.
+//
+//   nchw_to_map:  y[n, i, j, c] = x[n, c, i, j]
+//   map_to_nchw:  y[n, c, i, j] = x[n, i, j, c]
+//
+// Of each picture this is a transposition of (channels, height * width). Reading along one axis and
+// writing along the other would scatter one of the two over memory; so a block moves a square tile
+// through shared memory, and both its loads and its stores are of consecutive addresses.
+//
+// Arrays: one Map (channels last, float32, with a pitch) and one contiguous (N, C, H, W) array.
+// Launch: block (32, 8), grid (ceil(height * width / 32), ceil(channels / 32), images).
+// Shared memory: one Tile. Arithmetic intensity: none: bound by memory.
+// Reference: numpy.transpose (tinyyolo3/layers/layout.py).
+#include "pixelwise.cuh"
+
+constexpr int SIDE = 32, ROWS = 8;
+
+struct Tile {
+  // A column more than is used: the SIDE numbers of a column lie in different banks.
+  float values[SIDE][SIDE + 1];  // [channel][pixel]
+};
+
+extern "C" __global__ void __launch_bounds__(SIDE* ROWS) nchw_to_map(
+    const float* __restrict__ x, float* __restrict__ y, Map y_map) {
+  Tile& tile = SHARED_STRUCT(Tile);
+  const int first_pixel = blockIdx.x * SIDE, first_channel = blockIdx.y * SIDE;
+  const int image = blockIdx.z, pixels = y_map.height * y_map.width;
+  for (int row = threadIdx.y; row < SIDE; row += ROWS) {
+    const int channel = first_channel + row, pixel = first_pixel + threadIdx.x;
+    if (channel < y_map.channels && pixel < pixels) {
+      const long long plane = static_cast<long long>(image) * y_map.channels + channel;
+      tile.values[row][threadIdx.x] = x[plane * pixels + pixel];
+    }
+  }
+  __syncthreads();
+  for (int row = threadIdx.y; row < SIDE; row += ROWS) {
+    const int channel = first_channel + threadIdx.x, pixel = first_pixel + row;
+    if (channel < y_map.channels && pixel < pixels) {
+      y[map_offset(y_map, image, 0, pixel, channel)] = tile.values[threadIdx.x][row];
+    }
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(SIDE* ROWS) map_to_nchw(
+    const float* __restrict__ x, Map x_map, float* __restrict__ y) {
+  Tile& tile = SHARED_STRUCT(Tile);
+  const int first_pixel = blockIdx.x * SIDE, first_channel = blockIdx.y * SIDE;
+  const int image = blockIdx.z, pixels = x_map.height * x_map.width;
+  for (int row = threadIdx.y; row < SIDE; row += ROWS) {
+    const int channel = first_channel + threadIdx.x, pixel = first_pixel + row;
+    if (channel < x_map.channels && pixel < pixels) {
+      tile.values[threadIdx.x][row] = x[map_offset(x_map, image, 0, pixel, channel)];
+    }
+  }
+  __syncthreads();
+  for (int row = threadIdx.y; row < SIDE; row += ROWS) {
+    const int channel = first_channel + row, pixel = first_pixel + threadIdx.x;
+    if (channel < x_map.channels && pixel < pixels) {
+      const long long plane = static_cast<long long>(image) * x_map.channels + channel;
+      y[plane * pixels + pixel] = tile.values[row][threadIdx.x];
+    }
+  }
+}

@@ -1,0 +1,52 @@
+// pixelwise.cuh -- how memory-bound kernels share a map out among threads and reach its numbers.
+//
+// One thread computes LANES neighbouring channels of one pixel, 4 where alignment allows and else
+// 1; neighbouring threads take the channels and then the pixels that follow, so that a warp's loads
+// and stores are of consecutive addresses. blockIdx.y is the picture: inside one, 32-bit indices
+// suffice, whose division is cheap; only offsets into memory are 64-bit.
+//
+// Launch: block 256, grid (ceil(height * width * channels / LANES / 256), images) of the output:
+// tinyyolo3/layers/pixelwise.py.
+#pragma once
+#include "activation.cuh"
+#include "device.cuh"
+#include "lanes.cuh"
+
+// The activation of each lane.
+template <int LANES>
+DEVICE_INLINE Lanes<LANES> activate_lanes(Lanes<LANES> values, int activation) {
+#pragma unroll
+  for (int k = 0; k < LANES; k++) values.lane[k] = activate(values.lane[k], activation);
+  return values;
+}
+
+// Where the number of a pixel's channel lies, counted from the map's first number.
+DEVICE_INLINE long long map_offset(const Map& map, int image, int row, int column, int channel) {
+  const long long pixel = (static_cast<long long>(image) * map.height + row) * map.width + column;
+  return pixel * map.pitch + channel;
+}
+
+// The outputs that a thread computes: LANES channels from `channel` on. Threads beyond the last
+// pixel are not `inside`.
+struct Position {
+  int image, row, column, channel;
+  bool inside;
+};
+
+template <int LANES>
+DEVICE_INLINE Position position_of_thread(const Map& output) {
+  const int groups = output.channels / LANES;
+  const int index = blockIdx.x * blockDim.x + threadIdx.x;
+  const int pixel = index / groups;
+  Position position;
+  position.image = blockIdx.y;
+  position.row = pixel / output.width;
+  position.column = pixel % output.width;
+  position.channel = index % groups * LANES;
+  position.inside = pixel < output.height * output.width;
+  return position;
+}
+
+DEVICE_INLINE long long map_offset(const Map& map, const Position& at) {
+  return map_offset(map, at.image, at.row, at.column, at.channel);
+}

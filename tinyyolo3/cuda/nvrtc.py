@@ -1,0 +1,149 @@
+"""NVRTC, NVIDIA's run-time compiler: a kernel's text in, a cubin out; no GPU or driver is needed.
+
+It is called directly and not through CuPy, whose compiler adds ``-ftz=true`` (subnormal numbers
+become zero) and leaves headers out of its cache's key.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tinyyolo3.cuda.messages import first_error
+from tinyyolo3.cuda.sources import Source
+from tinyyolo3.errors import BackendError, KernelError
+
+#: What every kernel is compiled with. There is no -use_fast_math: expf stays expf.
+OPTIONS = ("-std=c++17", "-lineinfo", "-Xptxas=-v")
+#: What installs the compiler.
+INSTALL = "pip install 'tinyyolo3[cuda]'"
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What NVRTC made.
+
+    Attributes:
+        cubin: an ELF file for one architecture.
+        symbols: each kernel's name in it, by the name it was asked for.
+        log: the compiler's, with registers and spills of each kernel.
+    """
+
+    cubin: bytes
+    symbols: dict[str, str]
+    log: str
+
+
+def nvrtc_version() -> tuple[int, int]:
+    """Return the compiler's version, such as (13, 0).
+
+    Raises:
+        BackendError: it is not installed.
+    """
+    nvrtc = _load()
+    major, minor = _call(nvrtc, nvrtc.nvrtcVersion())
+    return int(major), int(minor)
+
+
+def supported_architectures() -> list[int]:
+    """Return the architectures that the installed compiler knows, such as 75 for sm_75."""
+    nvrtc = _load()
+    (found,) = _call(nvrtc, nvrtc.nvrtcGetSupportedArchs())
+    return [int(number) for number in found]
+
+
+def options_for(source: Source, architecture: str, defines: Mapping[str, int]) -> tuple[str, ...]:
+    """Return everything that NVRTC is told beside the text."""
+    named = tuple(f"-D{name}={value}" for name, value in defines.items())
+    return (f"-arch={architecture}", *OPTIONS, *named, *source.options)
+
+
+def compile_cubin(
+    source: Source, names: Sequence[str], architecture: str, defines: Mapping[str, int]
+) -> Compiled:
+    """Compile a kernel file.
+
+    Args:
+        source: the text with its headers.
+        names: the kernels that are wanted, with their template arguments if they have any.
+        architecture: such as "sm_80".
+        defines: macros.
+
+    Raises:
+        BackendError: the compiler is missing, or too old to know the architecture.
+        KernelError: the text does not compile; the compiler's whole answer is in its notes.
+    """
+    nvrtc = _load()
+    _check_architecture(architecture)
+    headers = source.headers
+    (program,) = _call(
+        nvrtc,
+        nvrtc.nvrtcCreateProgram(
+            source.text.encode(),
+            source.name.encode(),
+            len(headers),
+            [text.encode() for text in headers.values()],
+            [name.encode() for name in headers],
+        ),
+    )
+    try:
+        for name in names:
+            _call(nvrtc, nvrtc.nvrtcAddNameExpression(program, name.encode()))
+        options = [option.encode() for option in options_for(source, architecture, defines)]
+        status = nvrtc.nvrtcCompileProgram(program, len(options), options)[0]
+        log = _text(nvrtc, nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog, program)
+        answer = log.decode(errors="replace").strip("\0 \n")
+        if status == nvrtc.nvrtcResult.NVRTC_ERROR_COMPILATION:
+            raise _compile_error(source, answer)
+        _call(nvrtc, (status,))
+        symbols = {
+            name: _call(nvrtc, nvrtc.nvrtcGetLoweredName(program, name.encode()))[0].decode()
+            for name in names
+        }
+        cubin = _text(nvrtc, nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN, program)
+        return Compiled(cubin, symbols, answer)
+    finally:
+        nvrtc.nvrtcDestroyProgram(program)
+
+
+def _check_architecture(architecture: str) -> None:
+    known = supported_architectures()
+    if int("".join(filter(str.isdigit, architecture))) not in known:
+        version = ".".join(map(str, nvrtc_version()))
+        raise BackendError(
+            f"NVRTC {version} knows sm_{known[0]} to sm_{known[-1]}, this GPU is {architecture}: "
+            "pip install -U nvidia-cuda-nvrtc"
+        )
+
+
+def _compile_error(source: Source, answer: str) -> KernelError:
+    error = KernelError(first_error(answer) or f"{source.name}: NVRTC gives no reason")
+    error.add_note(answer)
+    return error
+
+
+def _load() -> Any:
+    try:
+        from cuda.bindings import nvrtc
+
+        nvrtc.nvrtcVersion()  # the library itself is loaded by the first call
+    except ImportError:
+        raise BackendError(f"cuda-bindings is not installed: {INSTALL}") from None
+    except Exception as problem:  # one of cuda.pathfinder's own
+        reason = str(problem).strip().splitlines()[0] if str(problem).strip() else "no reason given"
+        raise BackendError(f"NVRTC cannot be loaded ({reason}): {INSTALL}") from None
+    return nvrtc
+
+
+def _call(nvrtc: Any, answer: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return what a function of NVRTC returned beside its status, which must be success."""
+    status, *values = answer
+    if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
+        raise BackendError(f"NVRTC failed: {status.name}")
+    return tuple(values)
+
+
+def _text(nvrtc: Any, measure: Any, fill: Any, program: Any) -> bytes:
+    (size,) = _call(nvrtc, measure(program))
+    buffer = bytes(bytearray(size))  # a new object: the library writes into it
+    _call(nvrtc, fill(program, buffer))
+    return buffer

@@ -1,0 +1,135 @@
+"""From a plan's steps to launches: calls of the kernels' launchers with nothing left to decide."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from tinyyolo3.backends.cuda import CUDA
+from tinyyolo3.cuda.maps import DeviceMap
+from tinyyolo3.cuda.target import DeviceArray, Target
+from tinyyolo3.engine.cuda.weights import LayerWeights
+from tinyyolo3.engine.plan import Place, Step
+from tinyyolo3.layers.pixelwise import channel_range
+from tinyyolo3.network import specs
+from tinyyolo3.network.graph import Graph
+
+#: Launches one kernel, or the few of one layer, on a target's stream.
+Launch = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """What lowering needs to know.
+
+    Attributes:
+        target: where to run.
+        graph: the layers.
+        weights: the parameters of layers in the target's memory, by index.
+        map_of: finds the map of a place in the arena.
+        workspace: finds a step's own buffer in the arena.
+    """
+
+    target: Target
+    graph: Graph
+    weights: Mapping[int, LayerWeights]
+    map_of: Callable[[Place | None], DeviceMap]
+    workspace: Callable[[int], DeviceArray]
+
+
+def lower_step(low: Lowering, step: Step) -> list[Launch]:
+    """Return the launches of a step."""
+    if step.algorithm == "copy":
+        return [_copy(low, step)]
+    inputs = [low.map_of(place) for place in step.inputs]
+    out = low.map_of(step.output)
+    layer = low.graph.layers[step.layer if step.weights is None else step.weights]
+    match layer:
+        case specs.Convolutional():
+            return _convolution(low, step, layer, inputs[0], out)
+        case specs.Connected():
+            return _connected(low, layer, inputs[0], out)
+    options = _options(layer)
+    launcher = CUDA.functions[layer.kind]
+    match layer:
+        case specs.Shortcut():
+            return [partial(launcher, low.target, inputs[0], inputs[1:], out, **options)]
+        case specs.Route():
+            return [partial(launcher, low.target, inputs, out, **options)]
+    return [partial(launcher, low.target, *inputs, out, **options)]
+
+
+def _options(layer: specs.Layer) -> dict[str, Any]:
+    """Return the numbers that a layer without parameters hands to its launcher."""
+    match layer:
+        case specs.Maxpool():
+            return {"size": layer.size, "stride": layer.stride, "padding": layer.padding}
+        case specs.Upsample():
+            return {"stride": layer.stride, "scale": layer.scale}
+        case specs.Route():
+            return {"groups": layer.groups, "group_id": layer.group_id}
+        case specs.Shortcut():
+            return {"alpha": layer.alpha, "beta": layer.beta, "activation": layer.activation}
+        case specs.ScaleChannels():
+            return {"scale_wh": layer.scale_wh, "activation": layer.activation}
+        case specs.Sam():
+            return {"activation": layer.activation}
+        case specs.Softmax():
+            return {"groups": layer.groups, "temperature": layer.temperature}
+        case specs.Reorg():
+            return {"stride": layer.stride}
+        case specs.Yolo():
+            anchors = {"anchors": len(layer.anchors), "classes": layer.classes}
+            return anchors | {"scale_x_y": layer.scale_x_y, "new_coords": layer.new_coords}
+        case specs.Region():
+            anchors = {"anchors": len(layer.anchors), "classes": layer.classes}
+            return anchors | {"softmax": layer.softmax}
+    return {}
+
+
+def _copy(low: Lowering, step: Step) -> Launch:
+    """Copy channels to where a route wants them, which could not be written there."""
+    (first, channel), source = step.offset, step.inputs[0]
+    assert source is not None
+    count, *pixels = source.shape
+    # The place is that of the whole map that the channels are part of.
+    whole = low.map_of(replace(source, shape=(first + count, *pixels)))
+    out = channel_range(low.map_of(step.output), channel, count)
+    return partial(CUDA.functions["route"], low.target, [channel_range(whole, first, count)], out)
+
+
+def _convolution(
+    low: Lowering, step: Step, layer: specs.Convolutional, x: DeviceMap, out: DeviceMap
+) -> list[Launch]:
+    """Convolve, add the residual of a shortcut that is fused, and activate."""
+    raise NotImplementedError
+
+
+def _connected(low: Lowering, layer: specs.Connected, x: DeviceMap, out: DeviceMap) -> list[Launch]:
+    """Multiply with all of the input, and activate."""
+    own = low.weights[layer.index]
+    activation = "linear" if layer.batch_normalize else layer.activation
+    connected = partial(
+        CUDA.functions["connected"],
+        *(low.target, x, own.weights, own.biases, out),
+        activation=activation,
+    )
+    return [connected, *_normalization(low, layer, out)]
+
+
+def _normalization(
+    low: Lowering, layer: specs.Convolutional | specs.Connected, out: DeviceMap
+) -> list[Launch]:
+    """Return what an unfused batch norm takes: itself, and the activation that waits for it."""
+    own = low.weights[layer.index].batchnorm
+    if own is None:
+        return []
+    normalize = partial(
+        CUDA.functions["batchnorm"],
+        *(low.target, out, own.mean, own.variance, own.scales, own.biases, out),
+        epsilon=low.graph.parity.batchnorm_epsilon,
+        epsilon_inside_root=low.graph.parity.epsilon_inside_root,
+    )
+    if layer.activation == "linear":
+        return [normalize]
+    return [normalize, partial(CUDA.functions["activation"], low.target, out, out, layer.activation)]

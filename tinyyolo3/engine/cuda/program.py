@@ -1,0 +1,68 @@
+"""A plan made ready for a target: its arena, and the launches of its steps in order."""
+
+from collections.abc import Mapping
+
+from tinyyolo3.cuda.maps import DeviceMap, map_size
+from tinyyolo3.cuda.target import DeviceArray, Target
+from tinyyolo3.engine.cuda.choose import plan_network
+from tinyyolo3.engine.cuda.lower import Launch, Lowering, lower_step
+from tinyyolo3.engine.cuda.weights import LayerWeights
+from tinyyolo3.engine.plan import INPUT, Place, Plan
+from tinyyolo3.network.graph import Graph
+
+#: Steps that stand for the caller's own copies: what writes the input, what reads the outputs.
+BOUNDARIES = ("pack", "unpack")
+
+
+class Program:
+    """A network for one input size and batch, with memory of its own.
+
+    Attributes:
+        input: the map that whoever runs the program writes first.
+        outputs: the maps of the plan's output layers, in its order; whole after a run.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        graph: Graph,
+        plan: Plan,
+        images: int,
+        weights: Mapping[int, LayerWeights],
+    ) -> None:
+        """Allocate the arena and lower the plan.
+
+        Args:
+            target: where to run; the launches go to its stream.
+            graph: the layers.
+            plan: their plan for so many images.
+            images: pictures in the batch.
+            weights: the parameters of layers in the target's memory, by index.
+        """
+        self.graph, self.plan, self.images, self._target = graph, plan, images, target
+        self.arena = target.empty(plan.arena_bytes // 4)
+        low = Lowering(target, graph, weights, self.map_of, self._workspace)
+        steps = [step for step in plan.steps if step.algorithm not in BOUNDARIES]
+        self._launches: list[Launch] = [launch for s in steps for launch in lower_step(low, s)]
+        self.input = self.map_of(next(s.output for s in plan.steps if s.layer == INPUT))
+        unpacked = (step.inputs[0] for step in plan.steps if step.algorithm == "unpack")
+        self.outputs = tuple(self.map_of(place) for place in unpacked)
+
+    def launch(self) -> None:
+        """Launch all steps, which go from `input` to `outputs`."""
+        for launch in self._launches:
+            launch()
+
+    def map_of(self, place: Place | None) -> DeviceMap:
+        """Return the map that lies in a place."""
+        assert place is not None
+        channels, height, width = place.shape
+        pitch = place.stride // 4
+        start = (self.plan.buffers[place.buffer].offset + place.offset) // 4
+        size = map_size(self.images * height * width, channels, pitch)
+        data = self.arena[start : start + size]
+        return DeviceMap(data, self.images, height, width, channels, pitch)
+
+    def _workspace(self, buffer: int) -> DeviceArray:
+        found = self.plan.buffers[buffer]
+        return self.arena[found.offset // 4 : (found.offset + found.bytes) // 4]

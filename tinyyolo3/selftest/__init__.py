@@ -1,0 +1,1 @@
+"""The self-test: every kernel against its plain definition, on whatever machine it is to run."""
