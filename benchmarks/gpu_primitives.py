@@ -161,7 +161,11 @@ def fused_multiply_add(x: Array, y: Array, z: Array) -> Array:
     for i, (a, b, c) in enumerate(zip(x.tolist(), y.tolist(), z.tolist(), strict=True)):
         exact = Fraction(a) * Fraction(b) + Fraction(c)
         near = np.float32(float(exact))  # rounded twice: one of the neighbours may be nearer
-        around = (np.nextafter(near, np.float32(-np.inf)), near, np.nextafter(near, np.float32(np.inf)))
+        around = (
+            np.nextafter(near, np.float32(-np.inf)),
+            near,
+            np.nextafter(near, np.float32(np.inf)),
+        )
         found[i] = min(
             around, key=lambda r: (abs(Fraction(float(r)) - exact), int(r.view(np.uint32)) & 1)
         )
@@ -194,7 +198,9 @@ def errors_ulp(found: Array) -> dict[str, float]:
     """Return each function's largest error in units in the last place of the right answer."""
     x = elementary().args[0].astype(np.float64)
     errors = {}
-    for (name, function), values in zip(FUNCTIONS.items(), np.split(found, len(FUNCTIONS)), strict=True):
+    for (name, function), values in zip(
+        FUNCTIONS.items(), np.split(found, len(FUNCTIONS)), strict=True
+    ):
         exact = function(x)
         unit = np.spacing(np.abs(exact).astype(np.float32)).astype(np.float64)
         errors[name] = float((np.abs(values - exact) / unit).max())
@@ -230,7 +236,9 @@ def measure(context: Context, part: str, record: Record) -> None:  # noqa: ARG00
             problems.append(launch.kernel)
             continue
         numbers_wrong = wrong(found, expected)
-        record(launch.kernel, {"wrong": numbers_wrong, "host": compare_with_host(launch, host, found)})
+        record(
+            launch.kernel, {"wrong": numbers_wrong, "host": compare_with_host(launch, host, found)}
+        )
         if numbers_wrong:
             problems.append(launch.kernel)
     launch = elementary()

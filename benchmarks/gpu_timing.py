@@ -47,9 +47,7 @@ def _wall_ms(target: Target, launch: Callable[[], Any]) -> float:
     return (time.perf_counter() - start) * 1e3
 
 
-def launch_ms(
-    target: Target, launches: list[Callable[[], None]], repeats: int, runs: int
-) -> float:
+def launch_ms(target: Target, launches: list[Callable[[], None]], repeats: int, runs: int) -> float:
     """Return the median time of one of `launches` inside a graph of `repeats` rounds of them all.
 
     Several launches of the same kernel on different memory keep one another's data out of the

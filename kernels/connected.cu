@@ -21,7 +21,9 @@
 #include "activation.cuh"
 #include "lanes.cuh"
 
-constexpr int OUTPUTS = 4, THREADS = 256, WARPS = THREADS / 32;
+constexpr int OUTPUTS = 4;
+constexpr int THREADS = 256;
+constexpr int WARPS = THREADS / 32;
 
 template <int sums>
 struct WarpSums {

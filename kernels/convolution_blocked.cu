@@ -2,7 +2,7 @@
 //
 //   y[m][f] = activate(sum over k of x[m, k] * w[k][f] + bias[f]) (+ residual[m][f])
 //
-// What changed since convolution_tiled.cu: a thread owns TM x TN outputs instead of one, so that
+// What changed since convolution_tiled.cu: a thread owns TM x TN outputs instead of 4 x 1, so that
 // arithmetic and not shared memory sets the pace (gemm_tile.cuh has the figures); copies are
 // asynchronous and STAGES deep; an index is divided once per thread and then only advanced; and
 // where a map has fewer tiles than the GPU has SMs (13 x 13 pixels are 2 tiles of 128), `parts`
@@ -79,35 +79,6 @@ struct PixelRows {
   }
 };
 
-// Copies slices of w[k][f].
-template <class Tile>
-struct WeightRows {
-  static constexpr int across = Tile::BN / 4, step = Tile::threads / across;
-  static constexpr int rows = Tile::BK / step;
-  static_assert(Tile::threads % across == 0 && Tile::BK % step == 0, "copies are even");
-
-  const ConvolutionShape& p;
-  const float* w;
-  int next, to;
-  bool wanted;
-
-  DEVICE_INLINE WeightRows(const ConvolutionShape& p, const float* w, int f0, int term)
-      : p(p), w(w) {
-    const int row = threadIdx.x / across, column = threadIdx.x % across * 4;
-    to = row * Tile::BN + column;
-    wanted = f0 + column < p.weight_pitch;
-    next = (term + row) * p.weight_pitch + f0 + column;
-  }
-
-  DEVICE_INLINE void copy(float* shared) {
-#pragma unroll
-    for (int r = 0; r < rows; r++)
-      dev::cp_async16(shared + to + r * step * Tile::BN, w + (next + r * step * p.weight_pitch),
-                      wanted);
-    next += Tile::BK * p.weight_pitch;
-  }
-};
-
 DEVICE_INLINE bool aligned16(const float* pointer, int pitch) {
   return (reinterpret_cast<unsigned long long>(pointer) & 15) == 0 && pitch % 4 == 0;
 }
@@ -179,7 +150,7 @@ __global__ void __launch_bounds__(GemmTile<BM, BN, BK, TM, TN, STAGES>::threads,
 
   Tile tile;
   PixelRows<Tile, VECTOR> pixels(p, x, m0, begin * BK);
-  WeightRows<Tile> weights(p, w, f0, begin * BK);
+  ColumnRows<Tile> weights(w, p.weight_pitch, f0, begin * BK);
   tile.accumulate(shared, end - begin, [&](typename Tile::Stage& stage) {
     pixels.copy(stage.x);
     weights.copy(stage.w);

@@ -9,8 +9,9 @@
 // the picture as it lies in the input. A row needs objectness > threshold and objectness · class >
 // threshold, and only finite numbers.
 //
-// Arrays: x is the head's raw Map (channels last): an anchor's 5 + classes numbers lie side by side.
-// rows is (images, capacity), counts (images,): rows beyond the capacity are counted and dropped.
+// Arrays: x is the head's raw Map (channels last), where an anchor's 5 + classes numbers lie side by
+// side; rows is (images, capacity), counts (images,): what exceeds the capacity is counted and
+// dropped.
 // A warp takes 32 candidates. Each thread looks at the objectness logit of one, which few pass; of
 // those that do, one after another, the whole warp reads the classes, 32 at a time. Rows get places
 // by one atomic a warp and come in any order; their candidate and class restore one (nms.cu).
@@ -122,7 +123,7 @@ DEVICE_INLINE void append_classes(const float* scores, const Head& head,
   append_rows(sink, row, lane == 0 && best > 0.f && wanted[best_class], lane);
 }
 
-extern "C" __global__ void __launch_bounds__(256) decode_head(
+extern "C" __global__ void __launch_bounds__(256, 2) decode_head(
     const float* __restrict__ x, Map x_map, Head head, const double* __restrict__ anchors_unit,
     const Selection* __restrict__ selection_of_call, const unsigned char* __restrict__ wanted,
     const Frame* __restrict__ frames, Row* rows, int* counts, int capacity) {
@@ -158,9 +159,10 @@ extern "C" __global__ void __launch_bounds__(256) decode_head(
         logits[axis], axis, across ? cell % x_map.width : cell / x_map.width,
         across ? x_map.width : x_map.height, anchors_unit[2 * anchor + axis % 2], head);
     if (!__all_sync(WHOLE_WARP, is_finite(coordinate))) continue;
-    const float side = picture_coordinate(
-        fminf(coordinate, selection.largest_side), axis, across ? frame.new_width : frame.new_height,
-        across ? head.network_width : head.network_height);
+    const float side =
+        picture_coordinate(fminf(coordinate, selection.largest_side), axis,
+                           across ? frame.new_width : frame.new_height,
+                           across ? head.network_width : head.network_height);
     Row row;
     row.box.x = __shfl_sync(WHOLE_WARP, side, 0);
     row.box.y = __shfl_sync(WHOLE_WARP, side, 1);

@@ -146,3 +146,31 @@ struct GemmTile {
     return true;
   }
 };
+
+// Copies slices of w[k][n], rows `pitch` apart: this thread has four columns and every `step`-th row.
+// pitch is a multiple of 4 and columns from it on count as zeros; there are rows for whole slices.
+template <class Tile>
+struct ColumnRows {
+  static constexpr int across = Tile::BN / 4, step = Tile::threads / across;
+  static constexpr int rows = Tile::BK / step;
+  static_assert(Tile::threads % across == 0 && Tile::BK % step == 0, "copies are even");
+
+  const float* w;
+  int pitch, next, to;
+  bool wanted;
+
+  DEVICE_INLINE ColumnRows(const float* w, int pitch, int n0, int term) : w(w), pitch(pitch) {
+    const int row = threadIdx.x / across, column = threadIdx.x % across * 4;
+    to = row * Tile::BN + column;
+    wanted = n0 + column < pitch;
+    next = (term + row) * pitch + n0 + column;
+  }
+
+  // Begins the copies of a slice and goes on to the next.
+  DEVICE_INLINE void copy(float* shared) {
+#pragma unroll
+    for (int r = 0; r < rows; r++)
+      dev::cp_async16(shared + to + r * step * Tile::BN, w + (next + r * step * pitch), wanted);
+    next += Tile::BK * pitch;
+  }
+};

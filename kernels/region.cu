@@ -5,7 +5,7 @@
 //
 // where an anchor's channels are [x y w h objectness classes...].
 //
-// Arrays: x, y are Maps (channels last, float32) of anchors * (5 + classes) channels; y may be x.
+// Arrays: x, y are Maps (channels last, float32) of anchors * (5 + classes) channels.
 // One warp takes one anchor of one pixel, whose channels lie side by side: its threads share the
 // classes, and the maximum and the sum go round by shuffles.
 // Launch: 1-D, block 256 (8 anchors), ceil(images * height * width * anchors / 8) blocks. Shared
@@ -13,8 +13,9 @@
 // Reference: tinyyolo3/layers/region.py, region_forward_reference.
 #include "logits.cuh"
 
-extern "C" __global__ void __launch_bounds__(256) region_forward(
-    const float* x, Map x_map, float* y, Map y_map, int anchors, int softmax) {
+extern "C" __global__ void __launch_bounds__(256, 2) region_forward(
+    const float* __restrict__ x, Map x_map, float* __restrict__ y, Map y_map, int anchors,
+    int softmax) {
   const long long warp = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) / LANES;
   const int lane = threadIdx.x % LANES;
   const long long pixels = static_cast<long long>(x_map.images) * x_map.height * x_map.width;
@@ -26,7 +27,6 @@ extern "C" __global__ void __launch_bounds__(256) region_forward(
   float* result = y + pixel * y_map.pitch + first;
   Softmax classes{0.f, 1.0};
   if (softmax) classes = softmax_of_warp(logits + 5, entries - 5, lane);
-  __syncwarp();  // where y is x, no thread writes before all have read
   for (int entry = lane; entry < entries; entry += LANES) {
     const float logit = logits[entry];
     float value = logit;

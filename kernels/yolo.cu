@@ -7,8 +7,8 @@
 // where an anchor's channels are [x y w h objectness classes...]. With new_coords the maps have
 // been through a logistic already and only x and y are scaled.
 //
-// Arrays: x, y are Maps (channels last, float32) of anchors * entries channels; y may be x. One
-// thread makes one number; neighbours take neighbouring channels.
+// Arrays: x, y are Maps (channels last, float32) of anchors * entries channels. One thread
+// makes one number; neighbours take neighbouring channels.
 // Launch: 1-D, block 256, ceil(numbers / 256) blocks. Shared memory: none.
 // Arithmetic intensity: a double exponential for 8 bytes: bound by memory where double arithmetic
 // runs at half speed, by that where it runs at 1/64. For study: detection decodes logits itself.
@@ -16,8 +16,8 @@
 #include "logits.cuh"
 
 extern "C" __global__ void __launch_bounds__(256) yolo_forward(
-    const float* x, Map x_map, float* y, Map y_map, int entries, float scale, float shift,
-    int activated) {
+    const float* __restrict__ x, Map x_map, float* __restrict__ y, Map y_map, int entries,
+    float scale, float shift, int activated) {
   const long long index = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
   const long long pixels = static_cast<long long>(x_map.images) * x_map.height * x_map.width;
   if (index >= pixels * x_map.channels) return;

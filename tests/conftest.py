@@ -15,6 +15,9 @@ from tinyyolo3.testing.weights import random_weights
 
 # What a test needs is compiled in its own process: none starts others behind the tests' back.
 os.environ.setdefault("TINYYOLO3_COMPILE", "now")
+# Tests of what runs on the CPU mean the CPU, on any machine.
+if os.environ.get("TINYYOLO3_TARGET") != "cuda":
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 #: Every part of a detector, small enough to run in a millisecond: two heads, a route, an upsample.
 TINY_CFG = """\

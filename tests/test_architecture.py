@@ -28,7 +28,9 @@ LEVELS = [
     ["pipeline"],
     ["detector"],
     ["loading"],
-    ["testing", "cli"],
+    ["testing"],
+    ["selftest"],
+    ["cli"],
 ]
 #: `tinyyolo3/__init__.py` gathers names from everywhere; `__main__` starts the command line.
 ENTRANCES = {"__init__.py", "__main__.py"}

@@ -209,8 +209,12 @@ class TestLoadOptions:
         message = load_refusal(InputError, tiny_model, **{option: "tpu"})
         assert message.startswith(f"{option}='tpu' is unknown; known are ")
 
-    def test_cuda_is_refused_and_never_replaced(self, tiny_model):
-        assert "device='cuda': " in load_refusal(BackendError, tiny_model, device="cuda")
+    @pytest.mark.parametrize(
+        ("option", "value"), [("backend", "cpu"), ("memory", "low"), ("precision", "bf16")]
+    )
+    def test_cuda_refuses_what_only_the_cpu_does(self, tiny_model, option, value):
+        message = load_refusal(BackendError, tiny_model, device="cuda", **{option: value})
+        assert message == f"device='cuda': {option}={value!r} belongs to device='cpu'"
 
     @pytest.mark.parametrize("size", [416, (32,), (32, 32, 3), "32x32"])
     def test_size_is_a_pair(self, tiny_model, size):

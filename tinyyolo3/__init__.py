@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tinyyolo3.errors import (
     BackendError,
     ConfigError,
+    DeviceWarning,
     ImageError,
     InputError,
     OutputError,
@@ -36,6 +37,7 @@ __all__ = [
     "Detection",
     "Detections",
     "Detector",
+    "DeviceWarning",
     "ImageError",
     "InputError",
     "OutputError",

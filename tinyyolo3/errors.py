@@ -39,3 +39,7 @@ class OutputError(TinyYoloError):
 
 class WeightsWarning(UserWarning):
     """Weights that load but will not give useful numbers (NaN, infinity)."""
+
+
+class DeviceWarning(UserWarning):
+    """A device that was to be used if it could be, and cannot."""

@@ -2,12 +2,15 @@
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from os import PathLike as PathLikeType
 from os import fspath
 
 from tinyyolo3.backends.cpu import CPU
-from tinyyolo3.backends.select import select_backend
-from tinyyolo3.backends.table import check_backend
+from tinyyolo3.backends.cuda import CUDA
+from tinyyolo3.backends.select import select_backend, select_target
+from tinyyolo3.backends.table import Backend, check_backend
+from tinyyolo3.cuda.target import Target
 from tinyyolo3.darknet.config import read_config
 from tinyyolo3.darknet.files import PathLike
 from tinyyolo3.darknet.names import read_names
@@ -16,6 +19,7 @@ from tinyyolo3.detector import Detector, check_size
 from tinyyolo3.engine.cpu.algorithms import MEMORY, PRECISIONS
 from tinyyolo3.engine.cpu.arithmetic import HAS_BFLOAT16
 from tinyyolo3.engine.cpu.engine import CpuEngine
+from tinyyolo3.engine.cuda.engine import CudaEngine
 from tinyyolo3.engine.network import Network
 from tinyyolo3.errors import BackendError, ConfigError, InputError, WeightsWarning
 from tinyyolo3.network.build import build_graph
@@ -54,8 +58,9 @@ def load(
         cfg: the ``.cfg`` file.
         weights: the ``.weights`` file.
         names: a ``.names`` file, or the class names themselves.
-        device: "auto", "cpu" or "cuda".
-        backend: "cpu", or "reference" for plain NumPy; None for the device's own.
+        device: "cpu", or "cuda" for an NVIDIA GPU, through CuPy; "auto" for the GPU where one can
+            be used, and otherwise the CPU.
+        backend: on the CPU, "cpu", or "reference" for plain NumPy; None for the device's own.
         size: width and height of the network's input instead of the cfg's.
         threads: how many CPU threads to use at most; None for all that this process may use.
         strict: refuse weights that are too short or too long for the cfg.
@@ -64,10 +69,10 @@ def load(
             (its CPU build) or "opencv".
         fold: fold batch norm into the weights, which is faster; False keeps every layer's own
             parameters, for study.
-        memory: "default", or "low" for a slower network whose weights take less than half the
-            memory.
-        precision: "fp32", or "bf16" for products of bfloat16 numbers: quicker, with confidences
-            off by up to 0.02, on processors that have an instruction for them.
+        memory: on the CPU, "default", or "low" for a slower network whose weights take less than
+            half the memory.
+        precision: "fp32", or on the CPU "bf16" for products of bfloat16 numbers: quicker, with
+            confidences off by up to 0.02, on processors that have an instruction for them.
 
     Returns:
         A detector. Of a classifier only `forward` and `network` work.
@@ -81,45 +86,134 @@ def load(
     check_threads(threads)
     if memory not in MEMORY:
         raise InputError(f"memory must be {' or '.join(map(repr, MEMORY))}, not {memory!r}")
-    chosen = select_backend(device, backend)
-    check_precision(precision, planned=chosen is CPU and fold)
+    if precision not in PRECISIONS:
+        raise InputError(
+            f"precision must be {' or '.join(map(repr, PRECISIONS))}, not {precision!r}"
+        )
+    chosen = select_backend(backend)
+    target = select_target(device, cpu_only=_cpu_only(backend, memory, precision))
+    if target is not None:
+        model = _read_model(CUDA, cfg, weights, names, size, strict, cutoff, parity, fold)
+        return _on_target(target, model, threads)
+    planned = chosen is CPU and fold
+    check_precision(precision, planned=planned)
+    model = _read_model(chosen, cfg, weights, names, size, strict, cutoff, parity, fold)
+    engine = CpuEngine(model.parameters, memory, precision) if planned else None
+    if engine is not None and engine.ready():
+        with thread_limit(threads):
+            engine.planned(model.graph)
+    parameters = materialize(model.parameters) if engine is None else model.parameters
+    network = Network(model.graph, parameters, chosen, fold, threads, engine)
+    return Detector(network, model.names)
+
+
+def load_on(
+    target: Target,
+    cfg: PathLike,
+    weights: PathLike,
+    *,
+    names: PathLike | Sequence[str] | None = None,
+    size: tuple[int, int] | None = None,
+    threads: int | None = None,
+    strict: bool = True,
+    cutoff: int | None = None,
+    parity: str = "alexeyab",
+    fold: bool = True,
+) -> Detector:
+    """Load a Darknet model onto a target of kernels.
+
+    `load` does this for the GPU. With a `tinyyolo3.cuda.host.HostTarget` the same kernels run on
+    the CPU, slowly and checked: for tests, for the self-test, and for measuring without a GPU.
+
+    Args:
+        target: where to run.
+        cfg: the ``.cfg`` file.
+        weights: the ``.weights`` file.
+        names: as for `load`, and so are all that follow.
+        size: width and height of the network's input.
+        threads: how many CPU threads to use beside the target.
+        strict: refuse weights of another length.
+        cutoff: read only the layers before this index.
+        parity: whose numbers to follow.
+        fold: fold batch norm into the weights.
+
+    Raises:
+        TinyYoloError: as `load`.
+    """
+    check_threads(threads)
+    model = _read_model(CUDA, cfg, weights, names, size, strict, cutoff, parity, fold)
+    return _on_target(target, model, threads)
+
+
+@dataclass(frozen=True, eq=False)
+class _Model:
+    """A model's files, read and checked.
+
+    Attributes:
+        graph: the layers, batch norm folded or not.
+        parameters: theirs.
+        names: the classes'.
+        folded: whether batch norm has been folded.
+    """
+
+    graph: Graph
+    parameters: Parameters
+    names: tuple[str, ...] | None
+    folded: bool
+
+
+def _read_model(
+    backend: Backend,
+    cfg: PathLike,
+    weights: PathLike,
+    names: PathLike | Sequence[str] | None,
+    size: tuple[int, int] | None,
+    strict: bool,
+    cutoff: int | None,
+    parity: str,
+    fold: bool,
+) -> _Model:
     if cutoff is not None and (
         isinstance(cutoff, bool) or not isinstance(cutoff, int) or cutoff < 0
     ):
         raise InputError(f"cutoff must be a layer's index, zero or more, not {cutoff!r}")
     width, height = (None, None) if size is None else check_size(size)
     graph = build_graph(read_config(cfg), width=width, height=height, parity=find_parity(parity))
-    check_backend(chosen, graph)
+    check_backend(backend, graph)
     class_names = None if names is None else check_names(graph, names)
     parameters = load_parameters(graph, weights, strict=strict, cutoff=cutoff)
     if fold:
         parameters = fold_parameters(graph, parameters)
         graph = fold_graph(graph)
-    engine = CpuEngine(parameters, memory, precision) if chosen is CPU and fold else None
-    if engine is None:
-        parameters = materialize(parameters)
-    elif engine.ready():
-        with thread_limit(threads):
-            engine.planned(graph)
-    network = Network(graph, parameters, chosen, folded=fold, threads=threads, engine=engine)
-    return Detector(network, class_names)
+    return _Model(graph, parameters, class_names, fold)
+
+
+def _on_target(target: Target, model: _Model, threads: int | None) -> Detector:
+    """Upload a model's parameters, and let a target run it."""
+    engine = CudaEngine(target, model.parameters)
+    engine.prepare(model.graph)
+    network = Network(model.graph, model.parameters, CUDA, model.folded, threads, engine)
+    return Detector(network, model.names)
+
+
+def _cpu_only(backend: str | None, memory: str, precision: str) -> str | None:
+    """Return which argument asks for what the CPU alone can do, or None."""
+    asked = {"backend": (backend, None), "memory": (memory, "default")}
+    asked["precision"] = (precision, "fp32")
+    wishes = [f"{name}={value!r}" for name, (value, usual) in asked.items() if value != usual]
+    return wishes[0] if wishes else None
 
 
 def check_precision(precision: str, *, planned: bool) -> None:
-    """Check that a network can be computed in a precision.
+    """Check that the CPU can compute a network in a precision.
 
     Args:
         precision: one of `PRECISIONS`.
         planned: whether the planned CPU engine will run it.
 
     Raises:
-        InputError: `precision` is unknown.
         BackendError: the processor, or the way of running, has only float32.
     """
-    if precision not in PRECISIONS:
-        raise InputError(
-            f"precision must be {' or '.join(map(repr, PRECISIONS))}, not {precision!r}"
-        )
     if precision == "bf16" and not planned:
         raise BackendError('precision="bf16" needs backend="cpu" and fold=True')
     if precision == "bf16" and not HAS_BFLOAT16:
@@ -171,6 +265,6 @@ def load_parameters(
             f"{fspath(weights)!s}: layer {index} [{layer.kind}] "
             f"({graph.config.source}:{layer.line}) {name}: {problem}",
             WeightsWarning,
-            stacklevel=3,
+            stacklevel=4,  # the caller of `load`
         )
     return parameters

@@ -1,14 +1,14 @@
 """From a network's logits to the boxes worth reporting: decode, turn back, suppress."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinyyolo3.arrays import ByteArray, FloatArray
-from tinyyolo3.boxes.decode import LARGEST_SIDE_UNIT, HeadGeometry, check_threshold
+from tinyyolo3.boxes.decode import LARGEST_SIDE_UNIT, Decoded, HeadGeometry, check_threshold
 from tinyyolo3.boxes.nms import NmsKind
 from tinyyolo3.errors import InputError
 from tinyyolo3.image.geometry import Geometry, boxes_image_from_network_unit
@@ -79,6 +79,18 @@ def select_boxes(
         found = found.rows(np.isin(found.class_id, selection.class_ids))
     bounded = np.minimum(found.boxes_cxcywh_unit, LARGEST_SIDE_UNIT)
     boxes_cxcywh_unit = boxes_image_from_network_unit(bounded, frame)
+    return suppress_boxes(replace(found, boxes_cxcywh_unit=boxes_cxcywh_unit), selection, stages)
+
+
+def suppress_boxes(found: Decoded, selection: Selection, stages: Stages) -> Selected:
+    """Return the boxes to report of those decoded for one picture.
+
+    Args:
+        found: the wanted classes' rows, boxes in fractions of the picture.
+        selection: which boxes to report.
+        stages: what suppresses.
+    """
+    boxes_cxcywh_unit = found.boxes_cxcywh_unit
     confidence, class_id = found.confidence, found.class_id
     if selection.nms is None:
         kept = np.argsort(-confidence, kind="stable")

@@ -281,9 +281,11 @@ class TestRefusals:
         assert ending.status == 1
         assert ending.err == "error: gone.cfg: no such file (expected a Darknet cfg)\n"
 
-    def test_device_that_is_not_there(self, detect):
-        if "cuda" in BACKENDS:
-            pytest.skip("this version has a CUDA backend")
+    def test_device_that_is_not_there(self, detect, monkeypatch):
+        def fail():
+            raise BackendError("device='cuda': no GPU is in this machine")
+
+        monkeypatch.setattr("tinyyolo3.backends.select._open_cuda", fail)
         ending = detect("a.png", "--device=cuda")
         assert ending.status == 1
         assert ending.err.startswith("error: device='cuda': ")

@@ -12,6 +12,11 @@ from tinyyolo3.layers.activation import (
     activation_forward_reference,
 )
 from tinyyolo3.testing import tolerances
+from tinyyolo3.testing.activations import (
+    EXACT_KINDS,
+    assert_activations_close,
+    extreme_values,
+)
 from tinyyolo3.testing.oracles import activation_oracle
 from tinyyolo3.testing.strategies import (
     DTYPES,
@@ -22,32 +27,6 @@ from tinyyolo3.testing.strategies import (
 )
 
 FORWARDS = [activation_forward_reference, activation_forward_numba]
-EXACT_KINDS = ("linear", "leaky", "relu", "relu6")
-RELATIVE_ERROR = {
-    np.dtype(np.float32): tolerances.ELEMENTARY_FLOAT32,
-    np.dtype(np.float64): tolerances.ELEMENTARY_FLOAT64,
-}
-
-
-def extreme_values(dtype):
-    """Every place where a formula changes branch or a float saturates, from both sides."""
-    places = np.array([0, 1, 2, 6, 20, 87, 88, 89, 103, 709, 745, 1e4], dtype)
-    near = [places, np.nextafter(places, dtype(np.inf)), np.nextafter(places, dtype(-np.inf))]
-    special = np.array([np.inf, -np.inf, np.nan, -0.0, np.finfo(dtype).tiny], dtype)
-    values = np.concatenate([*near, *(-n for n in near), special, np.linspace(-30, 30, 601)])
-    return values.astype(dtype).reshape(1, 1, 1, -1)
-
-
-def assert_close_with_nan(actual, expected, dtype):
-    assert actual.dtype == dtype
-    undefined = np.isnan(expected)
-    np.testing.assert_array_equal(np.isnan(actual), undefined)
-    infinite = np.isinf(expected)
-    np.testing.assert_array_equal(actual[infinite], expected[infinite])
-    finite = ~(undefined | infinite)
-    error = np.abs(actual[finite].astype(np.float64) - expected[finite])
-    magnitude = np.maximum(1, np.abs(expected[finite]))
-    assert np.all(error <= RELATIVE_ERROR[np.dtype(dtype)] * magnitude)
 
 
 @pytest.mark.parametrize("forward", FORWARDS)
@@ -55,7 +34,9 @@ def assert_close_with_nan(actual, expected, dtype):
 @pytest.mark.parametrize("kind", ACTIVATIONS)
 def test_extreme_arguments_give_the_formulas_value_without_a_warning(kind, dtype, forward):
     x = extreme_values(dtype)
-    assert_close_with_nan(forward(x, kind), activation_oracle(x, kind), dtype)
+    actual = forward(x, kind)
+    assert actual.dtype == dtype
+    assert_activations_close(actual, activation_oracle(x, kind))
 
 
 @pytest.mark.parametrize("forward", FORWARDS)
@@ -88,7 +69,9 @@ def test_known_values(kind, value, expected):
     for dtype in DTYPES:
         x = np.full((1, 1, 1, 1), value, dtype)
         for forward in FORWARDS:
-            assert_close_with_nan(forward(x, kind), np.full(x.shape, expected), dtype)
+            actual = forward(x, kind)
+            assert actual.dtype == dtype
+            assert_activations_close(actual, np.full(x.shape, expected))
 
 
 @pytest.mark.parametrize("forward", FORWARDS)
@@ -108,7 +91,8 @@ def test_numba_agrees_with_the_reference_on_any_layout(x, kind, scale):
     if kind in EXACT_KINDS:
         np.testing.assert_array_equal(actual, expected)
     else:
-        assert_close_with_nan(actual, expected.astype(np.float64), x.dtype)
+        assert actual.dtype == x.dtype
+        assert_activations_close(actual, expected.astype(np.float64))
 
 
 @settings(max_examples=30, deadline=None)
@@ -142,7 +126,7 @@ def test_darknet_mish_threshold_changes_no_float():
     x = np.array([20.0001, 25, 60, -20.0001, -25, -60], np.float32).reshape(1, 1, 1, -1)
     expected = np.where(x > 0, x, x * np.tanh(np.exp(x.astype(np.float64))))
     for forward in FORWARDS:
-        assert_close_with_nan(forward(x, "mish"), expected, np.float32)
+        assert_activations_close(forward(x, "mish"), expected)
 
 
 def test_darknet_leaky_slope_is_a_tenth():
@@ -183,4 +167,4 @@ def test_agrees_with_torch():
     for kind, function in theirs.items():
         expected = function(torch.from_numpy(x)).numpy().astype(np.float64)
         for forward in FORWARDS:
-            assert_close_with_nan(forward(x, kind), expected, np.float32)
+            assert_activations_close(forward(x, kind), expected)

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from typing import NoReturn, TextIO
 
 import tinyyolo3
-from tinyyolo3.cli import detect, info, profile, warmup
+from tinyyolo3.cli import detect, info, profile, selftest, warmup
 from tinyyolo3.cli.messages import report, show_warning
-from tinyyolo3.errors import InputError, TinyYoloError, WeightsWarning
+from tinyyolo3.errors import DeviceWarning, InputError, TinyYoloError, WeightsWarning
 
 #: Imports make half a million objects that stay. Python's own thresholds have the collector look
 #: through them again and again for garbage: a tenth of the time to the first picture.
@@ -58,6 +58,7 @@ def make_parser() -> ArgumentParser:
         ("info", info, "print a network's layers, and whether its files agree"),
         ("warmup", warmup, "compile beforehand what detecting needs"),
         ("profile", profile, "measure where the time of a picture goes"),
+        ("selftest", selftest, "check the GPU's kernels on this machine"),
     ):
         own = verbs.add_parser(
             name,
@@ -86,7 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         gc.set_threshold(*COLLECTOR_THRESHOLDS)
     try:
         with _exit_when_terminated(), warnings.catch_warnings():
-            warnings.simplefilter("always", WeightsWarning)
+            for category in (DeviceWarning, WeightsWarning):
+                warnings.simplefilter("always", category)
             warnings.showwarning = show_warning
             parser = make_parser()
             arguments = parser.parse_args(argv)

@@ -63,7 +63,9 @@ def check_launch(
         if len(given) > 3 or not all(
             1 <= size <= limit for size, limit in zip((x, y, z), limits, strict=True)
         ):
-            raise KernelError(f"{signature.name}: {what} {given}: sizes from 1 to {limits} expected")
+            raise KernelError(
+                f"{signature.name}: {what} {given}: sizes from 1 to {limits} expected"
+            )
         sizes.append((int(x), int(y), int(z)))
     threads, most = int(np.prod(sizes[1])), signature.max_threads or MAX_THREADS
     if threads > most:

@@ -37,5 +37,28 @@ class Budget:
 
 
 BUDGETS = (
+    Budget("batchnorm.cu", "batchnorm_forward", threads=256, registers=32, blocks=(4, 8, 8)),
+    Budget("batchnorm.cu", "batchnorm_slab_moments", 256, 32, (4, 8, 8), shared_bytes=3072),
+    Budget("batchnorm.cu", "batchnorm_statistics", threads=256, registers=32, blocks=(4, 8, 8)),
+    Budget("connected.cu", "connected<1, 1>", 256, 64, (4, 4, 4), shared_bytes=128),
+    Budget("connected.cu", "connected<1, 4>", 256, 64, (4, 4, 4), shared_bytes=128),
+    Budget("connected.cu", "connected<4, 1>", 256, 80, (3, 3, 3), shared_bytes=512),
+    Budget("connected.cu", "connected<4, 4>", 256, 80, (3, 3, 3), shared_bytes=512),
+    Budget("convolution_depthwise.cu", "depthwise_general<2, 1>", 128, 56, (8, 9, 9)),
+    Budget("convolution_depthwise.cu", "depthwise_general<2, 4>", 128, 56, (8, 9, 9)),
+    Budget("convolution_depthwise.cu", "depthwise_unrolled<3, 1, 4, 4>", 128, 64, (8, 8, 8)),
+    Budget("convolution_depthwise.cu", "depthwise_unrolled<3, 2, 4, 4>", 128, 88, (7, 7, 5)),
+    Budget("convolution_depthwise.cu", "depthwise_unrolled<5, 1, 4, 4>", 128, 80, (7, 7, 6)),
+    Budget("convolution_depthwise.cu", "depthwise_unrolled<5, 2, 4, 4>", 128, 96, (6, 6, 5)),
+    Budget("convolution_direct.cu", "convolution_direct", 256, 64, (4, 8, 8)),
+    Budget("convolution_tiled.cu", "convolution_tiled", 256, 64, (4, 5, 5), shared_bytes=8192),
+    Budget("decode.cu", "clear_counts", threads=256, registers=32, blocks=(4, 8, 8)),
+    Budget("decode.cu", "decode_head", threads=256, registers=64, blocks=(4, 4, 4)),
     Budget("maxpool.cu", "maxpool_forward", threads=256, registers=40, blocks=(4, 6, 6)),
+    Budget("nms.cu", "nms_mask", 64, 56, (16, 18, 18), shared_bytes=2048),
+    Budget("nms.cu", "nms_scan", 256, 72, (3, 3, 3), shared_bytes=2568),
+    Budget("nms.cu", "sort_rows", 256, 32, (4, 8, 8), shared_bytes=3072),
+    Budget("region.cu", "region_forward", threads=256, registers=48, blocks=(4, 5, 5)),
+    Budget("resize.cu", "network_input", threads=256, registers=48, blocks=(4, 5, 5)),
+    Budget("yolo.cu", "yolo_forward", threads=256, registers=32, blocks=(4, 8, 8)),
 )

@@ -42,7 +42,7 @@ def find_cubin(
         BackendError: NVRTC is missing, or too old to know the architecture.
         KernelError: the text does not compile.
     """
-    macros = {**DEFINES, **(defines or {})}
+    source, macros = source.for_gpu, {**DEFINES, **(defines or {})}
     key = cubin_key(source, names, architecture, macros)
     entry = load_entry("cubin", key, ".cubin")
     if entry is None:

@@ -73,7 +73,7 @@ def compile_cubin(
         KernelError: the text does not compile; the compiler's whole answer is in its notes.
     """
     nvrtc = _load()
-    _check_architecture(architecture)
+    check_architecture(architecture)
     headers = source.headers
     (program,) = _call(
         nvrtc,
@@ -105,7 +105,12 @@ def compile_cubin(
         nvrtc.nvrtcDestroyProgram(program)
 
 
-def _check_architecture(architecture: str) -> None:
+def check_architecture(architecture: str) -> None:
+    """Refuse an architecture that the installed compiler does not know.
+
+    Raises:
+        BackendError: it is not installed, or too old.
+    """
     known = supported_architectures()
     if int("".join(filter(str.isdigit, architecture))) not in known:
         version = ".".join(map(str, nvrtc_version()))

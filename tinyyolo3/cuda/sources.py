@@ -6,7 +6,7 @@ be kept under a key that changes with any of it. CuPy's own cache leaves headers
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tinyyolo3.activations import ACTIVATIONS
@@ -16,6 +16,8 @@ from tinyyolo3.errors import KernelError
 DEFINES = {f"ACTIVATION_{name.upper()}": code for code, name in enumerate(ACTIVATIONS)}
 #: The header that tells the kernels' folder from any other of that name.
 LANDMARK = "device.cuh"
+#: The folder in it with what stands in for a GPU.
+HOST = "host/"
 _PACKAGE = Path(__file__).parents[1]
 _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
 _OPTIONS = re.compile(r"^// options:(.*)$", re.MULTILINE)
@@ -43,6 +45,12 @@ class Source:
     def everything(self) -> str:
         """All of its text, headers first."""
         return "\n".join([*self.headers.values(), self.text])
+
+    @property
+    def for_gpu(self) -> "Source":
+        """The same without the headers that stand in for a GPU."""
+        headers = {name: self.headers[name] for name in self.headers if not name.startswith(HOST)}
+        return replace(self, headers=headers)
 
 
 def kernel_folder(package: Path = _PACKAGE) -> Path:

@@ -81,9 +81,7 @@ def save_entry(kind: str, key: str, suffix: str, content: bytes, notes: dict[str
     return _write(_process_folder(), f"{kind}-{key}", suffix, content, record)
 
 
-def _write(
-    folder: Path, key: str, suffix: str, content: bytes, record: dict[str, Any]
-) -> Entry:
+def _write(folder: Path, key: str, suffix: str, content: bytes, record: dict[str, Any]) -> Entry:
     file = folder / f"{key}{suffix}"
     for place, data in ((file, content), (file.with_suffix(".json"), json.dumps(record).encode())):
         with whole_file(place) as stream:

@@ -13,7 +13,7 @@ from tinyyolo3.backends.reference import REFERENCE
 from tinyyolo3.backends.table import Backend
 from tinyyolo3.blas import blas_thread_limit
 from tinyyolo3.engine.eager import run_graph
-from tinyyolo3.engine.planned import Engine
+from tinyyolo3.engine.planned import Engine, StudyEngine
 from tinyyolo3.errors import InputError
 from tinyyolo3.network.build import MAX_ELEMENTS, build_graph
 from tinyyolo3.network.fold import fold_graph
@@ -34,7 +34,7 @@ class Network:
         folded: whether batch norm has been folded into the weights.
         threads: how many CPU threads to use at most; None for all.
         engine: what runs `forward` by a plan, with weights packed for it; None runs the layers of
-            `backend` one by one, as `outputs` always does.
+            `backend` one by one. So does `outputs`, unless the engine computes these itself.
     """
 
     graph: Graph
@@ -103,6 +103,8 @@ class Network:
         count = len(self.layers)
         wanted = range(count) if indices is None else [_layer_index(i, count) for i in indices]
         with thread_limit(self.threads), blas_thread_limit(1):
+            if isinstance(self.engine, StudyEngine):
+                return self.engine.outputs(fitting.graph, x, wanted)
             return run_graph(fitting.graph, self.parameters, self.backend, x, wanted)
 
     def fit(self, x: FloatArray) -> tuple["Network", FloatArray]:
@@ -114,7 +116,7 @@ class Network:
         """
         self._check_input(x)
         fitting = self.resized(x.shape[3], x.shape[2])
-        _check_batch(len(x), fitting.graph)
+        check_batch(len(x), fitting.graph)
         dtype = x.dtype if self._dtype is None else self._dtype
         return fitting, np.ascontiguousarray(x, dtype)
 
@@ -140,8 +142,12 @@ class Network:
             )
 
 
-def _check_batch(images: int, graph: Graph) -> None:
-    """Refuse a batch that would need an array beyond all reason, before it is allocated."""
+def check_batch(images: int, graph: Graph) -> None:
+    """Refuse a batch that would need an array beyond all reason, before it is allocated.
+
+    Raises:
+        InputError: so it is.
+    """
     largest = graph.largest_layer
     elements = images * prod(largest.output_shape)
     if elements > MAX_ELEMENTS:

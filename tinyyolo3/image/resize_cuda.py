@@ -15,19 +15,11 @@ from tinyyolo3.cuda.target import DeviceArray, Target
 from tinyyolo3.errors import InputError
 from tinyyolo3.image.geometry import Geometry
 
+#: What the kernel needs of a `Geometry`.
+_PLACE = ("image_width", "image_height", "new_width", "new_height", "left", "top")
 #: `struct Frame` of ``kernels/boxes.cuh``: a picture's first byte, its size, and its place in the
 #: network's input. All zeros where a batch has no picture.
-FRAME = np.dtype(
-    [
-        ("offset", np.int64),
-        ("image_width", np.int32),
-        ("image_height", np.int32),
-        ("new_width", np.int32),
-        ("new_height", np.int32),
-        ("left", np.int32),
-        ("top", np.int32),
-    ]
-)
+FRAME = np.dtype([("offset", np.int64), *((name, np.int32) for name in _PLACE)])
 
 #: Threads of a block; each makes one pixel of the input.
 _BLOCK = 256
@@ -52,7 +44,7 @@ def fill_frames(frames: NDArray[np.void], geometries: Sequence[Geometry]) -> int
     offset = 0
     for frame, geometry in zip(frames, geometries, strict=False):
         frame["offset"] = offset
-        for name in FRAME.names[1:]:
+        for name in _PLACE:
             frame[name] = getattr(geometry, name)
         offset += 3 * geometry.image_width * geometry.image_height
     return offset

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinyyolo3.activations import ACTIVATIONS
 from tinyyolo3.arrays import FloatArray
-from tinyyolo3.cuda.maps import DeviceMap
+from tinyyolo3.cuda.maps import DeviceMap, address
 from tinyyolo3.cuda.target import DeviceArray, Target
 from tinyyolo3.errors import InputError
 from tinyyolo3.layers.arguments import require_map, result_array
@@ -92,7 +92,8 @@ def connected_forward_cuda(
         activation: one of `ACTIVATIONS`.
     """
     # Four images share each weight that is loaded; one alone would be computed four times.
-    images, lanes = 1 if x.images == 1 else 4, 4 if x.in_fours else 1
+    images = 1 if x.images == 1 else 4
+    lanes = 4 if x.in_fours and address(weights) % 16 == 0 else 1
     outputs, warps = 4, 8
     target.kernel("connected.cu", f"connected<{images}, {lanes}>")(
         (-(-out.channels // outputs), -(-x.images // images)),

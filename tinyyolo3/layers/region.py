@@ -129,7 +129,7 @@ def region_forward_numba(
 def region_forward_cuda(
     target: Target, x: DeviceMap, out: DeviceMap, *, anchors: int, softmax: bool = True
 ) -> None:
-    """Launch ``kernels/region.cu`` from `x` into `out`, which may be `x`.
+    """Launch ``kernels/region.cu`` from `x` into `out`, other memory.
 
     Arguments are those of `region_forward_reference`; the classes follow from the channels.
     """

@@ -178,7 +178,7 @@ def yolo_forward_cuda(
     scale_x_y: float = 1.0,
     new_coords: bool = False,
 ) -> None:
-    """Launch ``kernels/yolo.cu`` from `x` into `out`, which may be `x`.
+    """Launch ``kernels/yolo.cu`` from `x` into `out`, other memory; the bits are the reference's.
 
     Arguments are those of `yolo_forward_reference`; the anchors follow from the channels.
     """

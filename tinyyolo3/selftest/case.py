@@ -14,6 +14,8 @@ from tinyyolo3.errors import TinyYoloError
 
 #: Numbers of any type, or records of them.
 Array = NDArray[Any]
+#: A map's images, channels, rows and columns.
+Size = tuple[int, int, int, int]
 
 #: What stands in memory that a kernel must not write: a NaN that no arithmetic gives.
 _UNTOUCHED = np.uint32(0x7FABCDEF)
@@ -78,7 +80,7 @@ def map_case(
     file: str,
     label: str,
     inputs: Sequence[FloatArray],
-    shape: tuple[int, ...],
+    shape: Size,
     launch: Callable[..., None],
     expected: Callable[[], Expected],
     *,
@@ -91,7 +93,7 @@ def map_case(
     Args:
         name: what is computed.
         file: the kernel's file.
-        label: options and whatever else there is to say; the shapes are added.
+        label: options and whatever else there is to say besides the first input's shape.
         inputs: float32 (N, C, H, W).
         shape: the output's (N, C, H, W).
         launch: called with the target, the inputs' `DeviceMap`s, `arrays` in the target's memory,
@@ -116,14 +118,14 @@ def map_case(
     return Case(
         name,
         (file,),
-        f"{'x'.join(map(str, inputs[0].shape))} {label}".rstrip(),
+        " ".join(["x".join(map(str, x.shape)) for x in inputs[:1]] + [label]).rstrip(),
         prepare,
         lambda: [expected()],
         None if on_cpu is None else (lambda: [on_cpu()]),
     )
 
 
-def untouched_map(target: Target, shape: tuple[int, ...], margin: int) -> DeviceMap:
+def untouched_map(target: Target, shape: Size, margin: int) -> DeviceMap:
     """Return a map (N, C, H, W) in which, and beside whose channels, nobody has written yet."""
     images, channels, height, width = shape
     pitch = channels + margin

@@ -82,6 +82,7 @@ def convolutions(
     *,
     depthwise: bool = False,
     max_side: int = 9,
+    max_filters: int = 3,
     dtype: type[np.floating[Any]] | None = None,
 ) -> Convolution:
     """Draw a convolution that fits its map, with any groups, steps, dilation and padding.
@@ -90,11 +91,12 @@ def convolutions(
         draw: given by Hypothesis.
         depthwise: one channel per group.
         max_side: of the map in pixels.
+        max_filters: of a group.
         dtype: float32 or float64; None draws one.
     """
     groups = draw(st.integers(1, 4))
     inputs = 1 if depthwise else draw(st.integers(1, 3))
-    filters = groups * draw(st.integers(1, 3))
+    filters = groups * draw(st.integers(1, max_filters))
     size, padding = draw(st.integers(1, 5)), draw(st.integers(0, 3))
     dilation = draw(st.integers(1, 2)) if size > 1 else 1
     least = max(1, dilation * (size - 1) + 1 - 2 * padding * dilation)

@@ -12,6 +12,25 @@ from tinyyolo3.cuda.target import Target
 #: How many numbers wider than its channels a map may be in memory.
 margins = st.sampled_from([0, 0, 1, 4, 5])
 
+#: Channels of small maps: kernels take four at once where they divide by four.
+channel_counts = st.sampled_from([1, 2, 3, 4, 4, 5, 8, 8, 12, 20, 37])
+
+
+def kernel_shapes(*, max_side: int = 12) -> st.SearchStrategy[tuple[int, int, int, int]]:
+    """Draw (N, C, H, W) of small maps."""
+    sides = st.integers(1, max_side)
+    return st.tuples(st.integers(1, 2), channel_counts, sides, sides)
+
+
+def kernel_map(shape: tuple[int, ...], seed: int) -> NDArray[np.float32]:
+    """Return normally distributed values as kernels take them: float32, C-contiguous."""
+    return np.random.default_rng(seed).standard_normal(shape, np.float32)
+
+
+def kernel_maps(*, max_side: int = 12) -> st.SearchStrategy[NDArray[np.float32]]:
+    """Draw a small map, (N, C, H, W), as kernels take it."""
+    return st.builds(kernel_map, kernel_shapes(max_side=max_side), st.integers(0, 2**32 - 1))
+
 
 def run_on_maps(
     target: Target,

@@ -9,6 +9,7 @@ import math
 import numpy as np
 from numpy.typing import DTypeLike
 
+from tinyyolo3.activations import SELU_ALPHA, SELU_SCALE
 from tinyyolo3.arrays import FloatArray
 
 #: Darknet prints its boxes with three decimals, and its own float32 sums differ from ours in
@@ -84,6 +85,9 @@ ELEMENTARY_FLOAT64 = 8 * float(np.finfo(np.float64).eps)
 #: Units in the last place that a float32 exp, expm1, log, log1p or tanh may be off by: CUDA's
 #: documentation promises at most two (Programming Guide, "Mathematical Functions"), glibc one.
 ELEMENTARY_ULP = 2.0
+
+#: The steepest slope of any activation, by which an error before it may grow: selu's below zero.
+ACTIVATION_SLOPE = SELU_SCALE * SELU_ALPHA
 
 #: A logistic far below zero is exp(x) to within its own rounding: one unit in the last place from
 #: exp and half a unit each from the addition and the division, relative to the small result.

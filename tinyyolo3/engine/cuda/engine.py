@@ -1,5 +1,125 @@
 """A network on a target of kernels: weights in its memory, programs for the sizes it is run at."""
 
+from collections import OrderedDict
+from collections.abc import Sequence
+from threading import RLock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyyolo3.arrays import FloatArray
+from tinyyolo3.cuda.target import Target
+from tinyyolo3.engine.cuda.choose import plan_network
+from tinyyolo3.engine.cuda.program import Program
+from tinyyolo3.engine.cuda.recorded import Recorded
+from tinyyolo3.engine.cuda.weights import DeviceWeights
+from tinyyolo3.layers.layout import map_to_nchw_cuda, nchw_to_map_cuda
+from tinyyolo3.layers.shapes import Shape
+from tinyyolo3.network import specs
+from tinyyolo3.network.graph import Graph
+from tinyyolo3.network.parameters import Parameters
+
+#: Runs for so many input sizes and batches are kept, with the memory that they take.
+KEPT_RUNS = 4
+
+
+class Run:
+    """A program with a way in and out: plain arrays in the host's memory."""
+
+    def __init__(self, target: Target, program: Program) -> None:
+        """Allocate what carries input and outputs."""
+        self._target, self._program = target, program
+        counts = [x.pixels * x.channels for x in (program.input, *program.outputs)]
+        self._plain = [target.empty(count) for count in counts]
+        self._pinned: list[NDArray[np.float32]] = [target.pinned(count) for count in counts]
+        self._recorded = Recorded(target, self._launch)
+
+    def __call__(self, x: FloatArray) -> list[FloatArray]:
+        """Return the outputs for a batch (N, C, H, W), as new arrays of that order."""
+        self._pinned[0][...] = x.reshape(-1)
+        self._recorded()
+        self._target.synchronize()
+        return [
+            pinned.reshape(y.images, y.channels, y.height, y.width).copy()
+            for pinned, y in zip(self._pinned[1:], self._program.outputs, strict=True)
+        ]
+
+    def _launch(self) -> None:
+        target, program = self._target, self._program
+        target.copy_in(self._plain[0], self._pinned[0])
+        nchw_to_map_cuda(target, self._plain[0], program.input)
+        program.launch()
+        outputs = zip(program.outputs, self._plain[1:], self._pinned[1:], strict=True)
+        for y, plain, pinned in outputs:
+            map_to_nchw_cuda(target, y, plain)
+            target.copy_out(pinned, plain)
+
 
 class CudaEngine:
-    """Runs networks on a target."""
+    """Runs one network on a target, whole and nowhere else.
+
+    Results are the same from run to run, and an image's do not depend on those beside it in a batch
+    nor on their number. Calls from several threads take turns.
+
+    Attributes:
+        target: where it runs.
+    """
+
+    def __init__(self, target: Target, parameters: Parameters) -> None:
+        """Note where to run, and the parameters, folded or not, as the graphs to run will be."""
+        self.target = target
+        self._weights = DeviceWeights(target, parameters)
+        self._runs: OrderedDict[tuple[Shape, int, tuple[int, ...]], Run] = OrderedDict()
+        self._lock = RLock()
+
+    def ready(self) -> bool:
+        """Return True: kernels are compiled when they are first launched, and kept."""
+        return True
+
+    def prepare(self, graph: Graph) -> None:
+        """Put the parameters of all layers into the target's memory.
+
+        Raises:
+            BackendError: they do not fit.
+        """
+        with self._lock:
+            for layer in graph.layers:
+                if isinstance(layer, specs.Convolutional | specs.Connected):
+                    self._weights.of(layer)
+            self.target.synchronize()
+
+    def program(
+        self, target: Target, graph: Graph, images: int, wanted: Sequence[int] | None = None
+    ) -> Program:
+        """Return a new program.
+
+        Args:
+            target: this engine's, or a fork of it.
+            graph: the layers.
+            images: pictures in the batch.
+            wanted: the layers that it puts out; the network's outputs when None.
+        """
+        with self._lock:
+            self.prepare(graph)
+            plan = plan_network(graph, images, wanted)
+            return Program(target, graph, plan, images, self._weights)
+
+    def forward(self, graph: Graph, x: FloatArray) -> list[FloatArray]:
+        """Return the network's outputs for a batch of the graph's input size."""
+        return self._run(graph, x, graph.output_indices)
+
+    def outputs(self, graph: Graph, x: FloatArray, wanted: Sequence[int]) -> dict[int, FloatArray]:
+        """Return the outputs of chosen layers; a head's is activated."""
+        layers = tuple(sorted(set(wanted)))
+        return dict(zip(layers, self._run(graph, x, layers), strict=True))
+
+    def _run(self, graph: Graph, x: FloatArray, wanted: tuple[int, ...]) -> list[FloatArray]:
+        key = (graph.input_shape, len(x), wanted)
+        with self._lock:
+            if key not in self._runs:
+                while len(self._runs) >= KEPT_RUNS:
+                    self._runs.popitem(last=False)
+                program = self.program(self.target, graph, len(x), wanted)
+                self._runs[key] = Run(self.target, program)
+            self._runs.move_to_end(key)
+            return self._runs[key](x)

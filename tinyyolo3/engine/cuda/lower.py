@@ -1,6 +1,6 @@
 """From a plan's steps to launches: calls of the kernels' launchers with nothing left to decide."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -8,7 +8,8 @@ from typing import Any
 from tinyyolo3.backends.cuda import CUDA
 from tinyyolo3.cuda.maps import DeviceMap
 from tinyyolo3.cuda.target import DeviceArray, Target
-from tinyyolo3.engine.cuda.weights import LayerWeights
+from tinyyolo3.engine.cuda.tiles import convolution_tile
+from tinyyolo3.engine.cuda.weights import DeviceWeights
 from tinyyolo3.engine.plan import Place, Step
 from tinyyolo3.layers.pixelwise import channel_range
 from tinyyolo3.network import specs
@@ -25,16 +26,16 @@ class Lowering:
     Attributes:
         target: where to run.
         graph: the layers.
-        weights: the parameters of layers in the target's memory, by index.
+        weights: the layers' parameters in the target's memory.
         map_of: finds the map of a place in the arena.
-        workspace: finds a step's own buffer in the arena.
+        workspace: what convolutions share that are cut along their sums, one after the other.
     """
 
     target: Target
     graph: Graph
-    weights: Mapping[int, LayerWeights]
+    weights: DeviceWeights
     map_of: Callable[[Place | None], DeviceMap]
-    workspace: Callable[[int], DeviceArray]
+    workspace: DeviceArray
 
 
 def lower_step(low: Lowering, step: Step) -> list[Launch]:
@@ -91,9 +92,9 @@ def _copy(low: Lowering, step: Step) -> Launch:
     """Copy channels to where a route wants them, which could not be written there."""
     (first, channel), source = step.offset, step.inputs[0]
     assert source is not None
-    count, *pixels = source.shape
+    count, height, width = source.shape
     # The place is that of the whole map that the channels are part of.
-    whole = low.map_of(replace(source, shape=(first + count, *pixels)))
+    whole = low.map_of(replace(source, shape=(first + count, height, width)))
     out = channel_range(low.map_of(step.output), channel, count)
     return partial(CUDA.functions["route"], low.target, [channel_range(whole, first, count)], out)
 
@@ -101,13 +102,29 @@ def _copy(low: Lowering, step: Step) -> Launch:
 def _convolution(
     low: Lowering, step: Step, layer: specs.Convolutional, x: DeviceMap, out: DeviceMap
 ) -> list[Launch]:
-    """Convolve, add the residual of a shortcut that is fused, and activate."""
-    raise NotImplementedError
+    """Convolve, activate, and add the residual of a shortcut that is fused."""
+    own = low.weights.of(layer)
+    options: dict[str, Any] = {
+        "size": layer.size,
+        "stride": layer.stride,
+        "padding": layer.padding,
+        "dilation": layer.dilation,
+        "activation": "linear" if layer.batch_normalize else layer.activation,
+        "residual": None if step.residual is None else low.map_of(step.residual),
+    }
+    if step.algorithm == "convolution":
+        tile = convolution_tile(layer, x.images)
+        options |= {"tile": tile, "workspace": low.workspace if tile.parts > 1 else None}
+    else:
+        options["groups"] = layer.groups
+    launcher = CUDA.functions[step.algorithm]
+    convolve = partial(launcher, low.target, x, own.weights, own.biases, out, **options)
+    return [convolve, *_normalization(low, layer, out)]
 
 
 def _connected(low: Lowering, layer: specs.Connected, x: DeviceMap, out: DeviceMap) -> list[Launch]:
     """Multiply with all of the input, and activate."""
-    own = low.weights[layer.index]
+    own = low.weights.of(layer)
     activation = "linear" if layer.batch_normalize else layer.activation
     connected = partial(
         CUDA.functions["connected"],
@@ -121,7 +138,7 @@ def _normalization(
     low: Lowering, layer: specs.Convolutional | specs.Connected, out: DeviceMap
 ) -> list[Launch]:
     """Return what an unfused batch norm takes: itself, and the activation that waits for it."""
-    own = low.weights[layer.index].batchnorm
+    own = low.weights.of(layer).batchnorm
     if own is None:
         return []
     normalize = partial(
@@ -132,4 +149,7 @@ def _normalization(
     )
     if layer.activation == "linear":
         return [normalize]
-    return [normalize, partial(CUDA.functions["activation"], low.target, out, out, layer.activation)]
+    return [
+        normalize,
+        partial(CUDA.functions["activation"], low.target, out, out, layer.activation),
+    ]

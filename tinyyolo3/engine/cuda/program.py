@@ -1,13 +1,12 @@
 """A plan made ready for a target: its arena, and the launches of its steps in order."""
 
-from collections.abc import Mapping
-
 from tinyyolo3.cuda.maps import DeviceMap, map_size
-from tinyyolo3.cuda.target import DeviceArray, Target
-from tinyyolo3.engine.cuda.choose import plan_network
+from tinyyolo3.cuda.target import Target
 from tinyyolo3.engine.cuda.lower import Launch, Lowering, lower_step
-from tinyyolo3.engine.cuda.weights import LayerWeights
+from tinyyolo3.engine.cuda.tiles import shared_workspace_floats
+from tinyyolo3.engine.cuda.weights import DeviceWeights
 from tinyyolo3.engine.plan import INPUT, Place, Plan
+from tinyyolo3.layers.convolution.cuda import new_workspace
 from tinyyolo3.network.graph import Graph
 
 #: Steps that stand for the caller's own copies: what writes the input, what reads the outputs.
@@ -28,7 +27,7 @@ class Program:
         graph: Graph,
         plan: Plan,
         images: int,
-        weights: Mapping[int, LayerWeights],
+        weights: DeviceWeights,
     ) -> None:
         """Allocate the arena and lower the plan.
 
@@ -37,11 +36,12 @@ class Program:
             graph: the layers.
             plan: their plan for so many images.
             images: pictures in the batch.
-            weights: the parameters of layers in the target's memory, by index.
+            weights: the layers' parameters in the target's memory.
         """
         self.graph, self.plan, self.images, self._target = graph, plan, images, target
         self.arena = target.empty(plan.arena_bytes // 4)
-        low = Lowering(target, graph, weights, self.map_of, self._workspace)
+        workspace = new_workspace(target, shared_workspace_floats(graph, plan, images))
+        low = Lowering(target, graph, weights, self.map_of, workspace)
         steps = [step for step in plan.steps if step.algorithm not in BOUNDARIES]
         self._launches: list[Launch] = [launch for s in steps for launch in lower_step(low, s)]
         self.input = self.map_of(next(s.output for s in plan.steps if s.layer == INPUT))
@@ -62,7 +62,3 @@ class Program:
         size = map_size(self.images * height * width, channels, pitch)
         data = self.arena[start : start + size]
         return DeviceMap(data, self.images, height, width, channels, pitch)
-
-    def _workspace(self, buffer: int) -> DeviceArray:
-        found = self.plan.buffers[buffer]
-        return self.arena[found.offset // 4 : (found.offset + found.bytes) // 4]

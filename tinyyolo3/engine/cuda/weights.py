@@ -1,18 +1,14 @@
 """A network's parameters in a target's memory, packed as the kernels read them."""
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyyolo3.arrays import FloatArray
 from tinyyolo3.cuda.target import DeviceArray, Target
-from tinyyolo3.engine.cuda.choose import convolution_kind
 from tinyyolo3.layers.connected import pack_connected_weights
+from tinyyolo3.layers.convolution.cuda import pack_weights
 from tinyyolo3.network import specs
-from tinyyolo3.network.graph import Graph
 from tinyyolo3.network.parameters import LayerParameters, Parameters
 
 
@@ -39,3 +35,41 @@ class LayerWeights:
     weights: DeviceArray
     biases: DeviceArray
     batchnorm: BatchNorm | None = None
+
+
+class DeviceWeights:
+    """The parameters of a network's layers, uploaded when they are first looked up.
+
+    No more than one layer is in the host's memory at a time.
+    """
+
+    def __init__(self, target: Target, parameters: Parameters) -> None:
+        """Note where parameters come from and go to; nothing is read yet."""
+        self._target, self._parameters = target, parameters
+        self._found: dict[int, LayerWeights] = {}
+
+    def of(self, layer: specs.Convolutional | specs.Connected) -> LayerWeights:
+        """Return a layer's parameters."""
+        if layer.index not in self._found:
+            self._found[layer.index] = self._upload(layer, self._parameters[layer.index])
+        return self._found[layer.index]
+
+    def _upload(
+        self, layer: specs.Convolutional | specs.Connected, own: LayerParameters
+    ) -> LayerWeights:
+        upload = self._target.upload
+        biases = np.asarray(own["biases"], np.float32)
+        weights = upload(_pack(layer, np.asarray(own["weights"], np.float32)))
+        if not layer.batch_normalize:
+            return LayerWeights(weights, upload(biases))
+        names = ("mean", "variance", "scales", "biases")
+        normalization = (upload(np.asarray(own[name], np.float32)) for name in names)
+        return LayerWeights(weights, upload(np.zeros_like(biases)), BatchNorm(*normalization))
+
+
+def _pack(
+    layer: specs.Convolutional | specs.Connected, weights: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    if isinstance(layer, specs.Connected):
+        return np.asarray(pack_connected_weights(weights, layer.input_shapes[0]), np.float32)
+    return pack_weights(weights).reshape(-1)

@@ -1,0 +1,255 @@
+"""A kernel file on the CPU, in the manner of `cupy.RawModule`: one fiber for each CUDA thread.
+
+    module = HostModule("my_kernels.cu")
+    scale = module.get_function("scale")
+    scale((4,), (256,), (x, y, np.float32(2.0), x.size), outputs=(y,))
+
+x and y are NumPy arrays. In *check* mode every access is watched: a race, a barrier that not all
+threads reach, an access outside the arrays, a read of what nobody has written and an output that
+stays unwritten raise `KernelError`, with the block, the thread and the line. *fast* mode checks
+what costs no time.
+"""
+
+import ctypes
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyyolo3.cuda.arguments import Converted, check_launch, check_outputs, convert_arguments
+from tinyyolo3.cuda.host_build import MODES, build_library
+from tinyyolo3.cuda.signature import Parameter, Signature, kernel_names, read_signature
+from tinyyolo3.cuda.sources import make_source, read_source
+from tinyyolo3.errors import InputError, KernelError
+
+#: The run time has one set of fibers and signal handlers.
+_LAUNCHING = threading.Lock()
+_PC = re.compile(r"pc (0x[0-9a-f]+)")
+_LINE = re.compile(r"\bat line (\d+)")
+
+
+class _Launch(ctypes.Structure):
+    """`emu::Launch` of ``kernels/host/cuda.h``."""
+
+    _fields_ = (
+        ("grid", ctypes.c_uint * 3),
+        ("block", ctypes.c_uint * 3),
+        ("shared_bytes", ctypes.c_size_t),
+        ("seed", ctypes.c_uint64),
+        ("cooperative", ctypes.c_int),
+    )
+
+
+class HostModule:
+    """The kernels of a file, built for the CPU.
+
+    Args:
+        path: the ``.cu`` file; it may include headers beside it, and the package's.
+        code: its text, instead of a file.
+        name_expressions: the instances of templates that are wanted: "copy<float, 4>".
+        mode: "check" or "fast".
+        defines: macros.
+        seed: of the order in which threads and blocks run, and asynchronous copies land; 0 is the
+            natural order. A run can be repeated with the seed that it had.
+
+    Raises:
+        InputError: not one of `path` and `code`, or an unknown mode.
+        BackendError: there is no C++ compiler.
+        KernelError: the file cannot be read or does not compile.
+    """
+
+    def __init__(
+        self,
+        path: str | Path | None = None,
+        *,
+        code: str | None = None,
+        name_expressions: Sequence[str] = (),
+        mode: str = "check",
+        defines: Mapping[str, int] | None = None,
+        seed: int = 0,
+    ) -> None:
+        if (path is None) == (code is None):
+            raise InputError("HostModule: either a path or code expected")
+        if mode not in MODES:
+            raise InputError(f"HostModule: mode {mode!r}: one of {', '.join(MODES)} expected")
+        self.mode, self.seed = mode, seed
+        self.source = read_source(Path(path)) if path is not None else make_source(code or "")
+        plain, _ = kernel_names(self.source.text)
+        self.names = [*plain, *name_expressions]
+        self._file = build_library(self.source, self.names, mode, defines)
+        self._library = ctypes.CDLL(str(self._file))
+        self._library.emu_error.restype = ctypes.c_char_p
+        self._library.emu_so_base.restype = ctypes.c_size_t
+        if mode == "check":
+            self._library.emu_check_flags(3)
+
+    def get_function(self, name: str) -> "HostKernel":
+        """Return a kernel.
+
+        Raises:
+            KernelError: the file has no such kernel, or it is a template's instance that
+                `name_expressions` did not name.
+        """
+        signature = read_signature(self.source.everything, name, file=self.source.name)
+        if name not in self.names:
+            raise KernelError(f"{self.source.name}: {name!r} is not among the name_expressions")
+        return HostKernel(self, signature, self.names.index(name))
+
+    def explain(self, message: str) -> str:
+        """Return the run time's message with source lines instead of addresses."""
+        address = _PC.search(message)
+        if address:
+            offset = int(address[1], 16) - self._library.emu_so_base() - 1
+            return f"{_PC.sub('', message, count=1)}: {self._line_at(offset)}".replace(" at  ", " ")
+        line = _LINE.search(message)
+        return f"{message}: {self._quote(self.source.name, int(line[1]))}" if line else message
+
+    def _line_at(self, offset: int) -> str:
+        """Return the place and text of the source line that an instruction stands for."""
+        tool = shutil.which("addr2line")
+        if tool is None:
+            return f"offset {offset:#x} (binutils' addr2line would tell the line)"
+        command = [tool, "-e", str(self._file), hex(offset)]
+        answer = subprocess.run(command, capture_output=True, text=True).stdout
+        file, _, number = answer.split(" (")[0].strip().rpartition(":")
+        return self._quote(file, int(number)) if number.isdigit() else f"offset {offset:#x}"
+
+    def _quote(self, file: str, number: int) -> str:
+        """Return "file:line: text"."""
+        if file.endswith(self.source.name):  # text without a file is placed in the build's folder
+            file, text = self.source.name, self.source.text
+        else:
+            text = Path(file).read_text(errors="replace") if Path(file).is_file() else ""
+        lines = text.splitlines()
+        line = lines[number - 1].strip() if 0 < number <= len(lines) else ""
+        return f"{file}:{number}: {line}"
+
+
+class HostKernel:
+    """One kernel of a `HostModule`."""
+
+    def __init__(self, module: HostModule, signature: Signature, number: int) -> None:
+        self.signature = signature
+        self._module, self._library = module, module._library
+        self._function = getattr(self._library, f"emu_k{number}")
+        sizes = (ctypes.c_int * 256)()
+        self.sizes = list(sizes[: getattr(self._library, f"emu_k{number}_args")(sizes)])
+
+    def __call__(
+        self,
+        grid: tuple[int, ...],
+        block: tuple[int, ...],
+        args: Sequence[Any],
+        *,
+        shared_mem: int = 0,
+        outputs: Sequence[NDArray[Any]] = (),
+        unwritten: Sequence[NDArray[Any]] = (),
+        seed: int | None = None,
+        cooperative: bool = False,
+    ) -> None:
+        """Run the kernel, and return when all of its threads have ended.
+
+        Args:
+            grid: blocks along x, y, z.
+            block: threads along x, y, z.
+            args: NumPy arrays, None for a null pointer, numbers, `ctypes.Structure`s.
+            shared_mem: bytes of dynamic shared memory.
+            outputs: arrays of which the kernel must write every byte, and reads none before;
+                looked at in check mode.
+            unwritten: arrays of which the kernel may read only what it has written; the same.
+            seed: instead of the module's.
+            cooperative: all blocks are alive at once, so that they may wait for each other.
+
+        Raises:
+            KernelError: the arguments do not fit, or the kernel does what it must not.
+        """
+        grid, block = check_launch(self.signature, grid, block)
+        given = convert_arguments(self.signature, args, np.ndarray)
+        check_outputs(self.signature, args, outputs)
+        values = [_value(*pair) for pair in zip(self.signature.parameters, given, strict=True)]
+        self._check_sizes(values)
+        seed = self._module.seed if seed is None else seed
+        sizes = ((ctypes.c_uint * 3)(*grid), (ctypes.c_uint * 3)(*block))
+        launch = _Launch(*sizes, shared_mem, seed, cooperative)
+        pointers = (ctypes.c_void_p * len(values))(*(value.ctypes.data for value in values))
+        with _LAUNCHING:
+            regions = self._register(given, outputs, unwritten)
+            try:
+                failed = self._function(ctypes.byref(launch), pointers)
+                answer = self._library.emu_error().decode(errors="replace")
+                missing = 0 if failed else self._count_missing(regions, outputs)
+            finally:
+                if regions:
+                    self._library.emu_unregister_all()
+        place = f"{self._module.source.name}: {self.signature.name}"
+        if failed:
+            raise KernelError(f"{place}: {self._module.explain(answer)}")
+        if missing:
+            raise KernelError(f"{place}: {missing} bytes of its outputs were never written")
+
+    def _check_sizes(self, values: Sequence[NDArray[Any]]) -> None:
+        """Refuse a struct that has not the size that the compiler gave it."""
+        for parameter, value, size in zip(
+            self.signature.parameters, values, self.sizes, strict=True
+        ):
+            if value.nbytes != size:
+                raise KernelError(
+                    f"{self.signature.name}: {parameter.name}: {size} bytes "
+                    f"({parameter.type}) expected, found {value.nbytes}"
+                )
+
+    def _register(
+        self,
+        arguments: Sequence[Converted],
+        outputs: Sequence[NDArray[Any]],
+        unwritten: Sequence[NDArray[Any]],
+    ) -> dict[tuple[int, int], bool]:
+        """Tell the run time which memory there is; return each region and whether it is written."""
+        if self._module.mode != "check":
+            return {}
+        fresh = {id(array) for array in (*outputs, *unwritten)}
+        arrays = [
+            argument
+            for parameter, argument in zip(self.signature.parameters, arguments, strict=True)
+            if parameter.is_pointer and argument is not None
+        ]
+        ids = [id(array) for array in arrays]
+        spans = sorted(
+            (a.ctypes.data, a.ctypes.data + a.nbytes, id(a) not in fresh or ids.count(id(a)) > 1)
+            for a in arrays
+        )
+        regions: dict[tuple[int, int], bool] = {}
+        for first, end, written in spans:
+            last = next(reversed(regions), (0, 0))
+            if first < last[1]:  # arrays that overlap are one region
+                written = regions.pop(last) or written
+                first, end = last[0], max(end, last[1])
+            regions[first, end] = written
+        for (first, end), written in regions.items():
+            size = ctypes.c_size_t(end - first)
+            self._library.emu_register(ctypes.c_void_p(first), size, int(written))
+        return regions
+
+    def _count_missing(
+        self, regions: Mapping[tuple[int, int], bool], outputs: Sequence[NDArray[Any]]
+    ) -> int:
+        """Return how many bytes of the outputs are still unwritten."""
+        count = 0
+        for output in outputs:
+            first = output.ctypes.data
+            if regions.get((first, first + output.nbytes)) is False:
+                count += int(self._library.emu_unwritten(ctypes.c_void_p(first)))
+        return count
+
+
+def _value(parameter: Parameter, argument: Converted) -> NDArray[Any]:
+    """Return what the kernel is handed: a number or struct itself, of an array the address."""
+    if not parameter.is_pointer:
+        return np.asarray(argument)
+    return np.array([0 if argument is None else argument.ctypes.data], np.uint64)

@@ -1,0 +1,41 @@
+"""Which kernels compute each layer on a target, and the plan that follows from it."""
+
+from collections.abc import Sequence
+
+from tinyyolo3.engine.layout import ChannelsLast
+from tinyyolo3.engine.plan import Choice, Plan
+from tinyyolo3.engine.planner import make_plan
+from tinyyolo3.layers.convolution.cuda import BLOCKED_SIZE
+from tinyyolo3.network import specs
+from tinyyolo3.network.graph import Graph
+
+
+def plan_network(graph: Graph, images: int, wanted: Sequence[int] | None = None) -> Plan:
+    """Return the plan by which a target runs a network.
+
+    Args:
+        graph: the layers, batch norm folded or not.
+        images: pictures in the batch.
+        wanted: the layers that it puts out; the network's outputs when None.
+    """
+    layers = graph.output_indices if wanted is None else wanted
+    return make_plan(graph, layers, ChannelsLast(images), choose_algorithm)
+
+
+def choose_algorithm(layer: specs.Layer) -> Choice:
+    """Return how a layer is computed: the operation of `tinyyolo3.backends.cuda` by its name.
+
+    A convolution adds the shortcut after it, unless a batch norm still lies in between.
+    """
+    if isinstance(layer, specs.Convolutional):
+        return Choice(convolution_operation(layer), residual=not layer.batch_normalize)
+    return Choice(layer.kind)
+
+
+def convolution_operation(layer: specs.Convolutional) -> str:
+    """Return which of the kernels for convolutions suits a layer."""
+    if layer.groups == layer.input_shapes[0][0] > 1:
+        return "convolution depthwise"
+    if layer.groups > 1 or layer.size > BLOCKED_SIZE:
+        return "convolution direct"
+    return "convolution"
