@@ -36,9 +36,9 @@ class Context:
     def open_target(self) -> Target:
         """Return the place where kernels run."""
         if self.target == "cuda":
-            from tinyyolo3.cuda.gpu import CudaTarget
+            from tinyyolo3.cuda.gpu import open_cuda
 
-            return CudaTarget()
+            return open_cuda()
         from tinyyolo3.cuda.host import HostTarget
 
         return HostTarget("fast")

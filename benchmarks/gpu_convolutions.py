@@ -1,15 +1,15 @@
-"""Which tile of the blocked convolution is quickest for each layer shape, by trying them.
+"""Which kernels are quickest for each convolution, by trying them.
 
     python benchmarks/gpu_convolutions.py RESULTS
 
-writes the quickest tiles of a run of ``gpu.py`` to where the package looks for a device's measured
-tiles. The run itself calls `convolution_table`.
+writes the quickest of a run of ``gpu.py`` to where the package looks for a device's measurements.
+The run itself calls `convolution_table`.
 """
 
 import argparse
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +17,26 @@ import numpy as np
 
 from gpu_context import Context, Record
 from gpu_timing import launch_ms
-from tinyyolo3.cuda.maps import DeviceMap, upload_map
-from tinyyolo3.cuda.target import Target
+from tinyyolo3.cuda.maps import empty_map, upload_map
+from tinyyolo3.cuda.target import DeviceArray, Target
 from tinyyolo3.darknet.config import parse_config
 from tinyyolo3.errors import TinyYoloError
-from tinyyolo3.layers.convolution.cuda import (
-    conv_forward_blocked_cuda,
-    new_workspace,
-    pack_weights,
-    workspace_floats,
+from tinyyolo3.layers.convolution.cuda import new_workspace
+from tinyyolo3.layers.convolution.cuda_algorithms import (
+    Algorithm,
+    Gpu,
+    Problem,
+    algorithm_candidates,
+    algorithm_cycles,
+    algorithm_workspace_floats,
+    algorithms_file,
+    algorithms_text,
+    choose_algorithm,
+    conv_forward_cuda,
+    gpu_of,
+    pack_algorithm,
 )
-from tinyyolo3.layers.convolution.cuda_tiles import (
-    Product,
-    Tile,
-    candidates,
-    choose_tile,
-    modelled_cycles,
-    tiles_file,
-)
+from tinyyolo3.layers.convolution.cuda_tiles import Tile
 from tinyyolo3.network.build import build_graph
 from tinyyolo3.network.specs import Convolutional
 from tinyyolo3.testing.architectures import yolov3_config, yolov3_spp_config, yolov3_tiny_config
@@ -47,152 +49,143 @@ COLD_BYTES = 160 << 20
 MOST_COPIES = 48
 #: Candidates that the model thinks this much slower than its favourite are not tried.
 SLACK = 1.8
+#: Cycles of the model in a microsecond: the H200's clock under load.
+MODEL_MHZ = 1900.0
 
 
-@dataclass(frozen=True)
-class LayerShape:
-    """A convolution to time."""
-
-    height: int
-    width: int
-    channels: int
-    filters: int
-    size: int
-    stride: int
-    padding: int
-
-    def product(self, batch: int) -> Product:
-        """Return the matrix product."""
-        rows, columns = (
-            (side + 2 * self.padding - self.size) // self.stride + 1
-            for side in (self.height, self.width)
-        )
-        return Product(batch * rows * columns, self.filters, self.size**2 * self.channels)
-
-
-def layer_shapes(tiny: bool) -> list[LayerShape]:
+def problems(batch: int, tiny: bool) -> list[Problem]:
     """Return the distinct convolutions of the published networks; a few small ones if `tiny`."""
     if tiny:
-        return [LayerShape(7, 9, 3, 8, 3, 1, 1), LayerShape(5, 5, 16, 40, 3, 2, 1)]
-    return list(dict.fromkeys(shape for network in NETWORKS for shape in network_shapes(*network)))
+        return [Problem(batch, 7, 9, 3, 8, 3), Problem(batch, 3, 3, 16, 40, 3, (2, 2))]
+    return list(dict.fromkeys(p for network in NETWORKS for p in network_problems(*network, batch)))
 
 
-def network_shapes(config: Callable[[int, int], str], side: int) -> Iterator[LayerShape]:
-    """Yield a network's convolutions, in order."""
-    graph = build_graph(parse_config(config(side, side)))
-    for layer in graph.layers:
+def network_problems(config: Callable[[int, int], str], side: int, batch: int) -> Iterator[Problem]:
+    """Yield a network's convolutions in order, but for those with groups."""
+    for layer in build_graph(parse_config(config(side, side))).layers:
         if isinstance(layer, Convolutional) and layer.groups == 1:
-            channels, height, width = layer.input_shapes[0]
-            yield LayerShape(
-                *(height, width, channels, layer.filters),
-                *(layer.size, layer.stride[0], layer.padding),
+            _, height, width = layer.output_shape
+            yield Problem(
+                *(batch, height, width, layer.input_shapes[0][0], layer.filters),
+                *(layer.size, layer.stride, layer.dilation),
             )
 
 
 class Bench:
     """A convolution's arrays on a target, with as many copies of the weights as needed."""
 
-    def __init__(self, target: Target, shape: LayerShape, batch: int, tiny: bool) -> None:
-        """Upload random maps and weights; the workspace grows with the tiles that ask for it."""
-        self.target, self.shape, self.product = target, shape, shape.product(batch)
-        random = np.random.default_rng(0)
-        x = random.standard_normal((batch, shape.channels, shape.height, shape.width))
-        self.x = upload_map(target, x.astype(np.float32))
-        weights = random.standard_normal((shape.filters, shape.channels, shape.size, shape.size))
-        packed = pack_weights((weights / self.product.terms**0.5).astype(np.float32))
-        copies = 2 if tiny else min(MOST_COPIES, 1 + COLD_BYTES // packed.nbytes)
-        self.weights = [target.upload(packed) for _ in range(copies)]
-        self.biases = target.upload(np.zeros(shape.filters, np.float32))
-        rows, columns = (
-            (side + 2 * shape.padding - shape.size) // shape.stride + 1
-            for side in (shape.height, shape.width)
+    def __init__(self, target: Target, problem: Problem, tiny: bool) -> None:
+        """Upload random maps; the weights follow when an algorithm asks for its form of them."""
+        self.target, self.problem, self.tiny = target, problem, tiny
+        # The smallest input that gives the output's size, with half a window of padding around.
+        sides = (
+            (out - 1) * step + problem.size - 2 * (problem.size // 2)
+            for out, step in zip((problem.height, problem.width), problem.stride, strict=True)
         )
-        data = target.empty(self.product.pixels * shape.filters)
-        self.out = DeviceMap(data, batch, rows, columns, shape.filters, shape.filters)
+        self.random = np.random.default_rng(0)
+        shape = (problem.images, problem.channels, *sides)
+        self.x = upload_map(target, self._normal(shape))
+        sizes = (problem.images, problem.height, problem.width, problem.filters)
+        self.out = empty_map(target, *sizes)
+        self.biases = target.upload(np.zeros(problem.filters, np.float32))
+        self.packed: tuple[int, list[DeviceArray]] = (-1, [])
         self.workspace = new_workspace(target, 0)
 
-    def ms(self, tile: Tile, runs: int) -> float:
-        """Return the time of one launch with a tile, in a graph of launches."""
-        floats = workspace_floats(self.product, tile)
+    def _normal(self, shape: tuple[int, ...]) -> Any:
+        return self.random.standard_normal(shape, np.float32)
+
+    def us(self, algorithm: Algorithm, runs: int) -> float:
+        """Return the microseconds of one convolution, in a graph of many."""
+        floats = algorithm_workspace_floats(self.problem, algorithm)
         if floats > self.workspace.size:
             self.workspace = new_workspace(self.target, floats)
-        launches = [self._launch(tile, packed) for packed in self.weights]
-        return launch_ms(self.target, launches, -(-8 // len(launches)), runs)
+        launches = [self._launch(algorithm, packed) for packed in self._weights(algorithm)]
+        return 1e3 * launch_ms(self.target, launches, -(-8 // len(launches)), runs)
 
-    def _launch(self, tile: Tile, packed: Any) -> Callable[[], None]:
-        workspace = self.workspace
+    def _weights(self, algorithm: Algorithm) -> list[DeviceArray]:
+        if self.packed[0] != algorithm.outputs:
+            problem = self.problem
+            shape = (problem.filters, problem.channels, problem.size, problem.size)
+            weights = self._normal(shape) / np.float32(problem.product.terms**0.5)
+            packed = pack_algorithm(weights, algorithm)
+            copies = 2 if self.tiny else min(MOST_COPIES, 1 + COLD_BYTES // packed.nbytes)
+            self.packed = (-1, [])  # the old copies' memory is free for the new ones
+            uploaded = [self.target.upload(packed) for _ in range(copies)]
+            self.packed = (algorithm.outputs, uploaded)
+        return self.packed[1]
+
+    def _launch(self, algorithm: Algorithm, packed: DeviceArray) -> Callable[[], None]:
+        problem, workspace = self.problem, self.workspace
 
         def launch() -> None:
-            conv_forward_blocked_cuda(
+            conv_forward_cuda(
                 *(self.target, self.x, packed, self.biases, self.out),
-                size=self.shape.size,
-                stride=(self.shape.stride, self.shape.stride),
-                padding=self.shape.padding,
-                activation="leaky",
-                tile=tile,
+                algorithm=algorithm,
                 workspace=workspace,
+                size=problem.size,
+                stride=problem.stride,
+                padding=problem.size // 2,
+                activation="leaky",
             )
 
         return launch
 
 
 def convolution_table(context: Context, batch: int, record: Record) -> None:
-    """Time every likely tile for each layer shape, and record the quickest.
+    """Time every likely algorithm for each convolution, and record the quickest.
 
-    A row has the product's ``pixels, filters, terms``; the quickest ``tile`` with its ``us`` and
-    ``tflop_per_s``; ``chosen_us`` of the tile that the model would take; and under ``tried`` the
-    model's and the measured microseconds of each candidate, the quickest first.
+    A row has the ``problem``; the quickest ``algorithm`` with its ``us`` and the ``tflop_per_s`` of
+    the definition's operations, also where fewer were done; ``chosen`` with ``chosen_us``, what the
+    model would take; and under ``tried`` each algorithm with the model's and the measured
+    microseconds, the quickest first.
     """
     target = context.open_target()
-    for shape in layer_shapes(context.tiny):
-        bench = Bench(target, shape, batch, context.tiny)
+    for problem in problems(batch, context.tiny):
+        name = " ".join(map(str, astuple(problem)))
         try:
-            record(str(astuple(shape)), table_row(bench, context.tiny))
-        except TinyYoloError as problem:
-            record(str(astuple(shape)), {"error": str(problem)})
+            record(name, table_row(Bench(target, problem, context.tiny), gpu_of(target)))
+        except TinyYoloError as found:
+            record(name, {"error": str(found)})
 
 
-def table_row(bench: Bench, tiny: bool) -> dict[str, Any]:
-    """Time the likely tiles of one convolution."""
-    product = bench.product
-    chosen = choose_tile(product)
-    limit = SLACK * modelled_cycles(product, chosen)
-    likely = [tile for tile in candidates(product) if modelled_cycles(product, tile) <= limit]
-    if tiny:
-        likely = [chosen]
-    us = {tile: 1e3 * bench.ms(tile, runs=1 if tiny else 5) for tile in likely}
+def table_row(bench: Bench, gpu: Gpu) -> dict[str, Any]:
+    """Time the likely algorithms of one convolution."""
+    problem, nobody = bench.problem, Gpu("", gpu.multiprocessors, gpu.shared_bytes)
+    chosen = choose_algorithm(problem, nobody)
+    cycles = {a: algorithm_cycles(problem, a, gpu) for a in algorithm_candidates(problem, gpu)}
+    likely = [a for a in cycles if cycles[a] <= SLACK * cycles[chosen]]
+    if bench.tiny:
+        likely = [chosen, max(cycles, key=lambda a: a.outputs)]
+    us = {a: bench.us(a, runs=1 if bench.tiny else 5) for a in likely}
     ordered = sorted(us, key=us.__getitem__)
-    best = ordered[0]
+    product = problem.product
     operations = 2.0 * product.pixels * product.filters * product.terms
     return {
-        "product": astuple(product),
-        "tile": astuple(best),
-        "us": round(us[best], 2),
-        "tflop_per_s": round(operations / us[best] / 1e6, 2),
+        "problem": astuple(problem),
+        "algorithm": astuple(ordered[0]),
+        "us": round(us[ordered[0]], 2),
+        "tflop_per_s": round(operations / us[ordered[0]] / 1e6, 2),
         "chosen": astuple(chosen),
         "chosen_us": round(us[chosen], 2),
-        "tried": [
-            [*astuple(tile), round(modelled_cycles(product, tile)), round(us[tile], 2)]
-            for tile in ordered
-        ],
+        "tried": [[*astuple(a), round(cycles[a] / MODEL_MHZ, 2), round(us[a], 2)] for a in ordered],
     }
 
 
 def main() -> None:
-    """Write the quickest tiles of a run to the package."""
+    """Write the quickest algorithms of a run to the package."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path, help="what gpu.py wrote")
     results = json.loads(parser.parse_args().results.read_text())
     device = results["stages"]["device"]["all"]["name"]
-    rows = {
-        tuple(row["product"]): row["tile"]
-        for part, found in results["stages"]["layers"].items()
-        if part.startswith("convolutions-")
-        for row in found.values()
-        if isinstance(row, dict) and "tile" in row
-    }
-    lines = (json.dumps({"product": key, "tile": tile}) for key, tile in sorted(rows.items()))
-    tiles_file(device).write_text("[\n" + ",\n".join(lines) + "\n]\n")
+    rows = {}
+    for part, found in results["stages"]["layers"].items():
+        for row in found.values() if part.startswith("convolutions-") else ():
+            if isinstance(row, dict) and "algorithm" in row:
+                *sides, stride, dilation = row["problem"]
+                tile, outputs = row["algorithm"]
+                problem = Problem(*sides, stride=tuple(stride), dilation=dilation)
+                rows[problem] = Algorithm(Tile(*tile), outputs)
+    algorithms_file(device).write_text(algorithms_text(rows))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Stage 5: single layers: which convolution tile is quickest where, and the others' bandwidth."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from gpu_context import Context, Record
 from gpu_timing import launch_ms

@@ -1,14 +1,17 @@
 // activation.cuh -- the activations as device functions, one number in, one number out.
 //
-// Formulas, constants and what happens to NaN and infinities are those of
-// tinyyolo3/layers/activation.py, activation_forward_reference. ACTIVATION_<NAME> are the
-// positions of the names in tinyyolo3/activations.py, given to the compiler by tinyyolo3/cuda.
+// Formulas and what happens to NaN and infinities are those of tinyyolo3/layers/activation.py,
+// activation_forward_reference. The constants, and the positions of the names as ACTIVATION_<NAME>,
+// are those of tinyyolo3/activations.py, which tinyyolo3/cuda gives to the compiler.
 #pragma once
 #include "device.cuh"
 
 namespace activations {
 
-DEVICE_INLINE float leaky(float x) { return x > 0.f ? x : 0.1f * x; }
+constexpr float leaky_slope = LEAKY_SLOPE, mish_threshold = MISH_THRESHOLD;
+constexpr float selu_scale = SELU_SCALE, selu_alpha = SELU_ALPHA;
+
+DEVICE_INLINE float leaky(float x) { return x > 0.f ? x : leaky_slope * x; }
 
 // Written so that NaN passes: fmaxf and fminf would drop it.
 DEVICE_INLINE float relu(float x) { return x <= 0.f ? 0.f : x; }
@@ -21,10 +24,10 @@ DEVICE_INLINE float logistic(float x) { return 1.f / (1.f + expf(-x)); }
 DEVICE_INLINE float swish(float x) { return x * logistic(x); }
 
 // tanh(log(1 + e)) = ((1 + e)^2 - 1) / ((1 + e)^2 + 1) = m / (m + 2) with m = e (e + 2): one exp
-// instead of exp, log and tanh, and nothing cancels. From x = 20 on the quotient is 1 to the last
-// bit; with x cut off there, e^2 cannot overflow.
+// instead of exp, log and tanh, and nothing cancels. From the threshold on the quotient is 1 to the
+// last bit; with x cut off there, e^2 cannot overflow.
 DEVICE_INLINE float mish(float x) {
-  const float e = expf(x > 20.f ? 20.f : x);
+  const float e = expf(x > mish_threshold ? mish_threshold : x);
   const float m = e * (e + 2.f);
   return x * (m / (m + 2.f));
 }
@@ -37,7 +40,7 @@ DEVICE_INLINE float hard_mish(float x) {
 DEVICE_INLINE float elu(float x) { return x >= 0.f ? x : expm1f(x); }
 
 DEVICE_INLINE float selu(float x) {
-  return 1.0507f * (x >= 0.f ? x : 1.6732f * expm1f(x));
+  return selu_scale * (x >= 0.f ? x : selu_alpha * expm1f(x));
 }
 
 }  // namespace activations

@@ -14,11 +14,12 @@
 // neighbouring weights, and all the same number of x, which one request brings to all.
 // Launch: block (32, 8): 32 filters of 8 pixels; grid (ceil(pixels / 8), ceil(filters / 32)).
 // Shared memory: none.
-// Arithmetic intensity: one multiply-add (2 operations) for each weight loaded (4 bytes), 0.5
-// operations per byte, and every weight is loaded again for every pixel. The caches serve nearly
-// all of it, but they too are far slower than the arithmetic: an SM can do 256 operations in a
-// cycle and load 128 bytes from its first-level cache, so that loads take at least four fifths of
-// the time. The next rung, convolution_tiled.cu, loads once what a block's threads share.
+// Arithmetic intensity: a multiply-add (2 operations) for each weight that is loaded (4 bytes), 0.5
+// operations per byte, and every pixel loads every weight again. The caches serve nearly all of it,
+// but they too are far slower than the arithmetic: in a cycle an SM does four warps' multiply-adds,
+// and its first-level cache serves one warp's load. With two loads for each multiply-add, at most
+// an eighth of the peak is in reach. The next rung, convolution_tiled.cu, loads once what a block's
+// threads share.
 // Reference: tinyyolo3/layers/convolution/reference.py, conv_forward_reference.
 #include "convolution.cuh"
 

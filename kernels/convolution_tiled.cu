@@ -18,9 +18,12 @@
 // Shared memory: struct Tiles, 8 KiB. No bank conflicts: a warp reads 32 neighbouring weights, and
 // one number of x for all.
 // Arithmetic intensity: for each k, 64 numbers (256 bytes) come from memory for 1024 multiply-adds:
-// 8 operations per byte, sixteen times the rung below. What limits now is shared memory: five loads
-// for four multiply-adds. The rung above, convolution_blocked.cu, keeps a larger tile of sums in
-// each thread's registers, so that one load serves many of them.
+// 8 operations per byte, sixteen times the rung below. What limits now is shared memory. For four
+// terms a thread loads four weights, and x of its four pixels, four terms in each load (they are
+// neighbours, as the compiler sees): 8 loads for 16 multiply-adds. In the time of one warp's load
+// an SM could do four warps' multiply-adds, so that at most half of the peak is in reach. The rung
+// above, convolution_blocked.cu, has a larger block of sums in each thread's registers, so that one
+// load serves more of them, and copies the next slices while it multiplies.
 // Reference: tinyyolo3/layers/convolution/reference.py, conv_forward_reference.
 #include "convolution.cuh"
 

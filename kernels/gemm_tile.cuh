@@ -156,10 +156,12 @@ struct ColumnRows {
   static_assert(Tile::threads % across == 0 && Tile::BK % step == 0, "copies are even");
 
   const float* w;
-  int pitch, next, to;
+  const int& pitch;  // the kernel's parameter itself, which costs no register
+  int next, to;
   bool wanted;
 
-  DEVICE_INLINE ColumnRows(const float* w, int pitch, int n0, int term) : w(w), pitch(pitch) {
+  DEVICE_INLINE ColumnRows(const float* w, const int& pitch, int n0, int term)
+      : w(w), pitch(pitch) {
     const int row = threadIdx.x / across, column = threadIdx.x % across * 4;
     to = row * Tile::BN + column;
     wanted = n0 + column < pitch;

@@ -26,10 +26,10 @@ DEVICE_INLINE long long map_offset(const Map& map, int image, int row, int colum
   return pixel * map.pitch + channel;
 }
 
-// The outputs that a thread computes: LANES channels from `channel` on. Threads beyond the last
-// pixel are not `inside`.
+// The outputs that a thread computes: LANES channels from `channel` on, of the picture's pixel number
+// `pixel`, which lies in `row` and `column`. Threads beyond the last pixel are not `inside`.
 struct Position {
-  int image, row, column, channel;
+  int image, pixel, row, column, channel;
   bool inside;
 };
 
@@ -37,16 +37,19 @@ template <int LANES>
 DEVICE_INLINE Position position_of_thread(const Map& output) {
   const int groups = output.channels / LANES;
   const int index = blockIdx.x * blockDim.x + threadIdx.x;
-  const int pixel = index / groups;
   Position position;
   position.image = blockIdx.y;
-  position.row = pixel / output.width;
-  position.column = pixel % output.width;
+  position.pixel = index / groups;
+  position.row = position.pixel / output.width;
+  position.column = position.pixel % output.width;
   position.channel = index % groups * LANES;
-  position.inside = pixel < output.height * output.width;
+  position.inside = position.pixel < output.height * output.width;
   return position;
 }
 
+// Where those outputs lie, or their inputs in a map of the output's height and width; row and column,
+// and the division for them, are not needed for it.
 DEVICE_INLINE long long map_offset(const Map& map, const Position& at) {
-  return map_offset(map, at.image, at.row, at.column, at.channel);
+  const long long first = static_cast<long long>(at.image) * (map.height * map.width);
+  return (first + at.pixel) * map.pitch + at.channel;
 }

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tinyyolo3.cuda.gpu import open_cuda
+from tinyyolo3.cuda.host import HostTarget
+from tinyyolo3.cuda.target import Target
 from tinyyolo3.darknet.config import parse_config
 from tinyyolo3.darknet.weights import Header, LayerWeights, write_weights
 from tinyyolo3.network.build import build_graph
@@ -15,8 +18,10 @@ from tinyyolo3.testing.weights import random_weights
 
 # What a test needs is compiled in its own process: none starts others behind the tests' back.
 os.environ.setdefault("TINYYOLO3_COMPILE", "now")
-# Tests of what runs on the CPU mean the CPU, on any machine.
-if os.environ.get("TINYYOLO3_TARGET") != "cuda":
+#: With TINYYOLO3_TARGET=cuda, kernels and the networks on them are tested on a GPU.
+ON_GPU = os.environ.get("TINYYOLO3_TARGET") == "cuda"
+# All other tests mean the CPU, on any machine.
+if not ON_GPU:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 #: Every part of a detector, small enough to run in a millisecond: two heads, a route, an upsample.
@@ -94,6 +99,26 @@ class ModelFiles:
     cfg: Path
     weights: Path
     names: Path
+
+
+@pytest.fixture(scope="session", params=["cuda"] if ON_GPU else ["fast", "check"])
+def target(request: pytest.FixtureRequest) -> Target:
+    """Where kernels run: on a GPU, or on the CPU in both modes."""
+    return open_cuda() if request.param == "cuda" else HostTarget(request.param, seed=1)
+
+
+@pytest.fixture(scope="session", params=["cuda" if ON_GPU else "fast"])
+def quick_target(request: pytest.FixtureRequest) -> Target:
+    """The same without the check mode, for what would take it minutes."""
+    return open_cuda() if request.param == "cuda" else HostTarget(request.param, seed=1)
+
+
+@pytest.fixture(scope="session")
+def gpu() -> Target:
+    """A GPU; a test that is too much for any other target is skipped without it."""
+    if not ON_GPU:
+        pytest.skip("TINYYOLO3_TARGET=cuda runs this test, on a GPU")
+    return open_cuda()
 
 
 @pytest.fixture(scope="session")

@@ -42,11 +42,11 @@ class TestDevices:
         select._warn_once.cache_clear()
 
     @pytest.fixture
-    def usable(self, installed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def usable(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(select, "_open_cuda", lambda: self.target)
 
     @pytest.fixture
-    def unusable(self, installed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unusable(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail() -> Target:
             raise BackendError("no GPU is in this machine")
 
@@ -57,12 +57,12 @@ class TestDevices:
         with pytest.raises(InputError, match=known):
             select_target("tpu")
 
-    @pytest.mark.usefixtures("usable")
+    @pytest.mark.usefixtures("installed", "usable")
     def test_a_gpu_is_used_when_asked_for_and_by_default(self) -> None:
         assert select_target("cuda") is select_target("auto") is select_target() is self.target
         assert select_target("cpu") is None
 
-    @pytest.mark.usefixtures("usable")
+    @pytest.mark.usefixtures("installed", "usable")
     @pytest.mark.parametrize("hidden", ["", "-1"])
     def test_hidden_gpus_are_not_looked_for(
         self, hidden: str, monkeypatch: pytest.MonkeyPatch
@@ -70,13 +70,13 @@ class TestDevices:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
         assert select_target("auto") is None
 
-    @pytest.mark.usefixtures("usable")
+    @pytest.mark.usefixtures("installed", "usable")
     def test_what_only_the_cpu_does_decides(self) -> None:
         assert select_target("auto", cpu_only="memory='low'") is None
         with pytest.raises(BackendError, match="device='cuda': memory='low' belongs to device='c"):
             select_target("cuda", cpu_only="memory='low'")
 
-    @pytest.mark.usefixtures("unusable")
+    @pytest.mark.usefixtures("installed", "unusable")
     def test_auto_says_once_why_it_falls_back(self) -> None:
         with pytest.warns(DeviceWarning, match="device='auto' means the CPU here: no GPU is in"):
             assert select_target("auto") is None
@@ -84,7 +84,7 @@ class TestDevices:
         with pytest.raises(BackendError, match="no GPU"):
             select_target("cuda")
 
-    @pytest.mark.usefixtures("unusable")
+    @pytest.mark.usefixtures("installed", "unusable")
     def test_auto_says_nothing_where_cupy_is_not_installed(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -31,6 +31,15 @@ def test_tiles_and_slices_that_are_just_full_or_just_not(
     case.assert_kernel_agrees(target, conv_forward_tiled_cuda, pack_weights)
 
 
+def test_nan_reaches_only_the_windows_that_it_is_in(target: Target) -> None:
+    x, weights = normal_map((1, 3, 4, 5), np.float32, 1), normal_map((2, 3, 1, 1), np.float32, 2)
+    x[0, 1, 2, 3] = np.nan
+    options = {"stride": (1, 1), "padding": 0, "dilation": 1, "groups": 1}
+    case = fused(Convolution(x, weights, None, options), "linear")
+    found = case.run(target, conv_forward_tiled_cuda, pack_weights)
+    assert np.argwhere(np.isnan(found)).tolist() == [[0, 0, 2, 3], [0, 1, 2, 3]]
+
+
 def test_several_tiles_of_every_kind(target: Target) -> None:
     x, weights = normal_map((2, 24, 9, 7), np.float32, 1), normal_map((80, 12, 3, 3), np.float32, 2)
     options = {"stride": (1, 1), "padding": 2, "dilation": 2, "groups": 2}

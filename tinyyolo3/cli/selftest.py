@@ -74,12 +74,14 @@ def open_target(device: str) -> "Target | None":
         BackendError: it cannot run here.
     """
     if device == "cuda":
-        from tinyyolo3.cuda.gpu import CudaTarget
+        from tinyyolo3.cuda.gpu import open_cuda
 
-        return CudaTarget()
+        return open_cuda()
     if device == "host":
         from tinyyolo3.cuda.host import HostTarget
+        from tinyyolo3.cuda.host_build import find_compiler
 
+        find_compiler()
         return HostTarget("check", seed=SEED)
     return None
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tinyyolo3.cuda.signature import Parameter, Signature
 from tinyyolo3.cuda.target import DeviceArray
-from tinyyolo3.errors import KernelError
+from tinyyolo3.errors import InputError, KernelError
 
 #: What a block may have along x, y, z, and a grid (CUDA C++ Programming Guide).
 BLOCK_LIMITS, GRID_LIMITS = (1024, 1024, 64), (2**31 - 1, 65535, 65535)
@@ -44,7 +44,7 @@ def convert_arguments(
     for parameter, value in zip(parameters, args, strict=True):
         try:
             found.append(_convert(parameter, value, array_type))
-        except _WrongArgument as wrong:
+        except _ArgumentError as wrong:
             raise KernelError(f"{signature.name}: {parameter.name}: {wrong}") from None
     return found
 
@@ -93,7 +93,21 @@ def check_outputs(
             raise KernelError(f"{signature.name}: {names[0].name}: an output, but declared const")
 
 
-class _WrongArgument(Exception):
+def check_copy(destination: DeviceArray, source: DeviceArray) -> None:
+    """Refuse a copy between arrays that are not alike, or not contiguous.
+
+    Raises:
+        InputError: saying what differs.
+    """
+    for what in ("shape", "dtype"):
+        wanted, found = getattr(destination, what), getattr(source, what)
+        if wanted != found:
+            raise InputError(f"copy: {what} {wanted} expected, found {found}")
+    if not (destination.flags.c_contiguous and source.flags.c_contiguous):
+        raise InputError("copy: contiguous arrays expected")
+
+
+class _ArgumentError(Exception):
     """What is wrong, without its place."""
 
 
@@ -110,38 +124,38 @@ def _convert_array(parameter: Parameter, value: Any, array_type: type) -> Conver
         return None
     if not isinstance(value, array_type):
         wanted = f"{array_type.__module__.partition('.')[0]}.{array_type.__name__}"
-        raise _WrongArgument(f"{wanted} or None expected, found {type(value).__name__}")
+        raise _ArgumentError(f"{wanted} or None expected, found {type(value).__name__}")
     array: Any = value
     if not array.flags.c_contiguous:
-        raise _WrongArgument(f"a contiguous array expected, found strides {array.strides}")
+        raise _ArgumentError(f"a contiguous array expected, found strides {array.strides}")
     if parameter.dtype is not None and array.dtype != parameter.dtype:
-        raise _WrongArgument(f"an array of {parameter.dtype} expected, found {array.dtype}")
+        raise _ArgumentError(f"an array of {parameter.dtype} expected, found {array.dtype}")
     if not parameter.is_const and not getattr(array.flags, "writeable", True):
-        raise _WrongArgument("the kernel writes to it, but the array is read-only")
+        raise _ArgumentError("the kernel writes to it, but the array is read-only")
     return array
 
 
 def _convert_number(parameter: Parameter, dtype: np.dtype[Any], value: Any) -> NDArray[Any]:
     found = np.asarray(value) if isinstance(value, int | float | np.generic) else None
     if found is None or found.dtype.kind not in "biuf":
-        raise _WrongArgument(f"a number ({parameter.type}) expected, found {type(value).__name__}")
+        raise _ArgumentError(f"a number ({parameter.type}) expected, found {type(value).__name__}")
     if dtype.kind != "f" and found.dtype.kind == "f":
-        raise _WrongArgument(f"an integer ({parameter.type}) expected, found {value!r}")
+        raise _ArgumentError(f"an integer ({parameter.type}) expected, found {value!r}")
     with np.errstate(over="ignore"):
         converted = np.array([found[()]]).astype(dtype)
     if dtype.kind != "f" and int(converted[0]) != int(value):
-        raise _WrongArgument(f"{value!r} does not fit into {parameter.type}")
+        raise _ArgumentError(f"{value!r} does not fit into {parameter.type}")
     return converted
 
 
 def _convert_struct(parameter: Parameter, value: Any) -> NDArray[Any]:
     if not isinstance(value, ctypes.Structure):
         found = type(value).__name__
-        raise _WrongArgument(f"a ctypes.Structure ({parameter.type}) expected, found {found}")
+        raise _ArgumentError(f"a ctypes.Structure ({parameter.type}) expected, found {found}")
     given = np.dtype(type(value))
     if parameter.dtype is not None and given != parameter.dtype:
         wanted = f"{parameter.type} has {_fields(parameter.dtype)}"
-        raise _WrongArgument(f"{wanted}; found {type(value).__name__} with {_fields(given)}")
+        raise _ArgumentError(f"{wanted}; found {type(value).__name__} with {_fields(given)}")
     return np.frombuffer(bytes(value), np.dtype((np.void, ctypes.sizeof(value))))
 
 

@@ -28,7 +28,7 @@ def find_cubin(
     source: Source,
     names: Sequence[str],
     architecture: str,
-    defines: Mapping[str, int] | None = None,
+    defines: Mapping[str, float] | None = None,
 ) -> Cubin:
     """Return a kernel file compiled for an architecture, from the store where it has it.
 
@@ -53,7 +53,7 @@ def find_cubin(
 
 
 def cubin_key(
-    source: Source, names: Sequence[str], architecture: str, macros: Mapping[str, int]
+    source: Source, names: Sequence[str], architecture: str, macros: Mapping[str, float]
 ) -> str:
     """Return the digest of all that a cubin is made from."""
     version = ".".join(map(str, nvrtc_version()))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from tinyyolo3.cuda.arguments import check_launch, check_outputs, convert_arguments
+from tinyyolo3.cuda.arguments import check_copy, check_launch, check_outputs, convert_arguments
 from tinyyolo3.cuda.cubins import find_cubin
 from tinyyolo3.cuda.device import Gpu, cuda_errors, find_gpu
 from tinyyolo3.cuda.signature import Signature, kernel_names, read_signature
@@ -56,6 +56,11 @@ class CudaTarget:
             # Not even the default stream is waited for.
             self._stream = self._cupy.cuda.Stream(non_blocking=True)
         self._capturing = False
+
+    @property
+    def stream(self) -> Any:
+        """The stream, a `cupy.cuda.Stream`: events on it time what is launched."""
+        return self._stream
 
     def kernel(self, file: str, name: str) -> Kernel:
         """Return a kernel that is launched on this target's stream."""
@@ -170,11 +175,7 @@ class CudaTarget:
             return self._cupy.empty(shape, dtype)
 
     def _copy(self, destination: Any, source: Any, to: int, come_from: int, kind: str) -> None:
-        found = [(array.shape, array.dtype) for array in (destination, source)]
-        if found[0] != found[1]:
-            raise InputError(f"copy: {found[0]} expected, found {found[1]}")
-        if not (destination.flags.c_contiguous and source.flags.c_contiguous):
-            raise InputError("copy: contiguous arrays expected")
+        check_copy(destination, source)
         if source.nbytes:
             direction = getattr(self._runtime, f"memcpy{kind}")
             with cuda_errors(self._cupy, "a copy"):
@@ -234,7 +235,7 @@ class _Modules:
     def _load_file(self, file: str, name: str) -> None:
         """Load a template's instance, or all plain kernels of the file at once."""
         source = read_source(kernel_folder() / file)
-        signature = read_signature(source.everything, name, file=file)
+        read_signature(source.everything, name, file=file)  # refuses what is not there
         names = [name] if "<" in name else kernel_names(source.text)[0]
         cubin = find_cubin(source, names, self.gpu.architecture)
         with cuda_errors(self.cupy, file):
@@ -244,9 +245,5 @@ class _Modules:
                 # The driver loads a kernel's code when it is first used; asking for an attribute
                 # makes it do so now, and not while a graph is captured.
                 _ = raw.num_regs
-                declared = (
-                    signature
-                    if each == name
-                    else read_signature(source.everything, each, file=file)
-                )
+                declared = read_signature(source.everything, each, file=file)
                 self._loaded[file, each] = _Loaded(declared, raw)

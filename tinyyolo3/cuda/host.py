@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from tinyyolo3.cuda.arguments import check_copy
 from tinyyolo3.cuda.host_memory import Untouched, guarded_empty
 from tinyyolo3.cuda.host_module import HostKernel, HostModule
 from tinyyolo3.cuda.sources import kernel_folder
@@ -64,15 +65,18 @@ class HostTarget:
 
     def copy_in(self, destination: DeviceArray, source: NDArray[Any]) -> None:
         """Copy `source` to `destination`."""
+        check_copy(destination, source)
         self._untouched.remove(destination)
         destination[...] = source
 
     def copy_out(self, destination: NDArray[Any], source: DeviceArray) -> None:
         """Copy `source` to `destination`."""
+        check_copy(destination, source)
         destination[...] = source
 
     def capture(self, record: Callable[[], None]) -> Callable[[], None]:
-        """Return `record`: each launch is the same work again."""
+        """Run `record`, and return it."""
+        record()
         return record
 
     def fork(self) -> "HostTarget":

@@ -57,7 +57,7 @@ class Compiler:
 
 
 def build_library(
-    source: Source, names: Sequence[str], mode: str, defines: Mapping[str, int] | None = None
+    source: Source, names: Sequence[str], mode: str, defines: Mapping[str, float] | None = None
 ) -> Path:
     """Return a shared library with a function for each kernel, from the store where it has it.
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from tinyyolo3.cuda.arguments import Converted, check_launch, check_outputs, convert_arguments
 from tinyyolo3.cuda.host_build import MODES, build_library
 from tinyyolo3.cuda.signature import Parameter, Signature, kernel_names, read_signature
-from tinyyolo3.cuda.sources import make_source, read_source
+from tinyyolo3.cuda.sources import HOST, kernel_folder, make_source, read_source
 from tinyyolo3.errors import InputError, KernelError
 
 #: The run time has one set of fibers and signal handlers.
@@ -71,7 +71,7 @@ class HostModule:
         code: str | None = None,
         name_expressions: Sequence[str] = (),
         mode: str = "check",
-        defines: Mapping[str, int] | None = None,
+        defines: Mapping[str, float] | None = None,
         seed: int = 0,
     ) -> None:
         if (path is None) == (code is None):
@@ -102,33 +102,41 @@ class HostModule:
         return HostKernel(self, signature, self.names.index(name))
 
     def explain(self, message: str) -> str:
-        """Return the run time's message with source lines instead of addresses."""
+        """Return the run time's message with places in the source instead of addresses."""
         address = _PC.search(message)
         if address:
             offset = int(address[1], 16) - self._library.emu_so_base() - 1
-            return f"{_PC.sub('', message, count=1)}: {self._line_at(offset)}".replace(" at  ", " ")
-        line = _LINE.search(message)
-        return f"{message}: {self._quote(self.source.name, int(line[1]))}" if line else message
-
-    def _line_at(self, offset: int) -> str:
-        """Return the place and text of the source line that an instruction stands for."""
-        tool = shutil.which("addr2line")
-        if tool is None:
-            return f"offset {offset:#x} (binutils' addr2line would tell the line)"
-        command = [tool, "-e", str(self._file), hex(offset)]
-        answer = subprocess.run(command, capture_output=True, text=True).stdout
-        file, _, number = answer.split(" (")[0].strip().rpartition(":")
-        return self._quote(file, int(number)) if number.isdigit() else f"offset {offset:#x}"
-
-    def _quote(self, file: str, number: int) -> str:
-        """Return "file:line: text"."""
-        if file.endswith(self.source.name):  # text without a file is placed in the build's folder
-            file, text = self.source.name, self.source.text
+            file, number = self._find_line(offset)
+            place = f"{file}:{number}" if number else f"offset {offset:#x}"
+            message = _PC.sub(place, message, count=1)
         else:
+            line = _LINE.search(message)
+            file, number = self.source.name, int(line[1]) if line else 0
+        text = self._text(file, number)
+        return f"{message}: {text}" if text else message
+
+    def _find_line(self, offset: int) -> tuple[str, int]:
+        """Return the file and line that an instruction stands for; line 0 where nobody knows."""
+        tool = shutil.which("addr2line")
+        if tool is None:  # it belongs to binutils, as the linker does
+            return "", 0
+        command = [tool, "-i", "-e", str(self._file), hex(offset)]
+        answer = subprocess.run(command, capture_output=True, text=True).stdout
+        vocabulary = str(kernel_folder() / HOST)
+        for frame in answer.splitlines():  # from the innermost inlined function outwards
+            file, _, number = frame.partition(" (")[0].rpartition(":")
+            if number.isdigit() and not file.startswith(vocabulary):
+                # Text without a file is placed in the folder of its build.
+                return (self.source.name if file.endswith(self.source.name) else file), int(number)
+        return "", 0
+
+    def _text(self, file: str, number: int) -> str:
+        """Return a line of the source or of a header; empty if there is none."""
+        text = self.source.text
+        if file != self.source.name:
             text = Path(file).read_text(errors="replace") if Path(file).is_file() else ""
         lines = text.splitlines()
-        line = lines[number - 1].strip() if 0 < number <= len(lines) else ""
-        return f"{file}:{number}: {line}"
+        return lines[number - 1].strip() if 0 < number <= len(lines) else ""
 
 
 class HostKernel:

@@ -51,14 +51,14 @@ def supported_architectures() -> list[int]:
     return [int(number) for number in found]
 
 
-def options_for(source: Source, architecture: str, defines: Mapping[str, int]) -> tuple[str, ...]:
+def options_for(source: Source, architecture: str, defines: Mapping[str, float]) -> tuple[str, ...]:
     """Return everything that NVRTC is told beside the text."""
     named = tuple(f"-D{name}={value}" for name, value in defines.items())
     return (f"-arch={architecture}", *OPTIONS, *named, *source.options)
 
 
 def compile_cubin(
-    source: Source, names: Sequence[str], architecture: str, defines: Mapping[str, int]
+    source: Source, names: Sequence[str], architecture: str, defines: Mapping[str, float]
 ) -> Compiled:
     """Compile a kernel file.
 

@@ -76,7 +76,7 @@ def kernel_names(text: str) -> tuple[list[str], list[str]]:
     return plain, [name for name, declared in found.items() if declared.template]
 
 
-def read_signature(text: str, name: str, *, file: str = "<code>") -> Signature:
+def read_signature(text: str, name: str, *, file: str = "code.cu") -> Signature:
     """Return a kernel's parameters.
 
     Args:

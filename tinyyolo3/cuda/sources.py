@@ -9,11 +9,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tinyyolo3.activations import ACTIVATIONS
+from tinyyolo3 import activations
 from tinyyolo3.errors import KernelError
 
-#: Every kernel's activation codes are the package's, in its order.
-DEFINES = {f"ACTIVATION_{name.upper()}": code for code, name in enumerate(ACTIVATIONS)}
+#: Every kernel's activation codes are the package's, in its order, and so are their constants.
+DEFINES: dict[str, float] = {
+    **{f"ACTIVATION_{name.upper()}": code for code, name in enumerate(activations.ACTIVATIONS)},
+    "LEAKY_SLOPE": activations.LEAKY_SLOPE,
+    "MISH_THRESHOLD": activations.MISH_THRESHOLD,
+    "SELU_SCALE": activations.SELU_SCALE,
+    "SELU_ALPHA": activations.SELU_ALPHA,
+}
 #: The header that tells the kernels' folder from any other of that name.
 LANDMARK = "device.cuh"
 #: The folder in it with what stands in for a GPU.
@@ -28,7 +34,7 @@ class Source:
     """A kernel file's text with its headers.
 
     Attributes:
-        name: what compilers call it in messages: the file's path, or "<code>".
+        name: what compilers call it in messages: the file's path, or "code.cu".
         text: its contents.
         headers: the contents of what it includes, directly or not, by the name in ``#include``.
         options: of the file's ``// options:`` line: NVRTC's, for this file only.
@@ -77,7 +83,7 @@ def read_source(path: Path) -> Source:
     return make_source(_read(path), name=str(path), folder=path.parent)
 
 
-def make_source(text: str, *, name: str = "<code>", folder: Path | None = None) -> Source:
+def make_source(text: str, *, name: str = "code.cu", folder: Path | None = None) -> Source:
     """Return a text with all of its headers; see `read_source`."""
     options = tuple(word for line in _OPTIONS.findall(text) for word in line.split())
     places: dict[str, Path] = {}

@@ -79,7 +79,7 @@ class Target(Protocol):
         """Begin to copy from the target's memory to a pinned array, after the launches so far."""
 
     def capture(self, record: Callable[[], None]) -> Callable[[], None]:
-        """Return a function that does again, at once, what `record` launches and copies.
+        """Run `record`, and return a function that does again, at once, what it launched and copied.
 
         All modules must be loaded and all memory allocated before. On a GPU this is a CUDA graph.
         """

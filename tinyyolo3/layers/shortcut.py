@@ -157,8 +157,8 @@ def shortcut_forward_cuda(
             out,
             max(1, other.width // x.width),
             max(1, x.width // other.width),
-            float(alpha),
-            float(beta),
+            alpha,
+            beta,
             activation_number(kind),
         )
         total = out

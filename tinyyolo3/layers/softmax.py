@@ -73,7 +73,7 @@ def softmax_forward_cuda(
     target.kernel("softmax.cu", "softmax_forward")(
         (groups, x.images),
         (_THREADS,),
-        (x.data, x.struct, out.data, out.struct, groups, float(temperature)),
+        (x.data, x.struct, out.data, out.struct, groups, temperature),
         shared_mem=4 * _THREADS,
         outputs=out.whole,
     )

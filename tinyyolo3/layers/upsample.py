@@ -87,4 +87,4 @@ def upsample_forward_cuda(
     target: Target, x: DeviceMap, out: DeviceMap, *, stride: int, scale: float = 1.0
 ) -> None:
     """Launch ``kernels/upsample.cu`` from `x` into `out`; the values are the reference's own."""
-    launch_pixelwise(target, "upsample.cu", "upsample_forward", [x], out, stride, float(scale))
+    launch_pixelwise(target, "upsample.cu", "upsample_forward", [x], out, stride, scale)

@@ -42,7 +42,7 @@ WISHES = (
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A folded network with random weights, and an input.
+    """A network with random weights, and an input.
 
     Attributes:
         graph: the layers.
@@ -61,13 +61,22 @@ class Case:
         return run_graph(self.graph, wide, REFERENCE, self.x.astype(np.float64), layers)
 
 
-def make_case(cfg: str, seed: int, images: int = 1) -> Case:
-    """Return a network for a cfg's text, folded, with seeded random weights and pixels."""
+def make_case(cfg: str, seed: int, images: int = 1, fold: bool = True) -> Case:
+    """Return a network for a cfg's text with seeded random weights and pixels.
+
+    Args:
+        cfg: its text.
+        seed: of the weights and pixels.
+        images: pictures in the input.
+        fold: fold batch norm into the weights.
+    """
     graph = build_graph(parse_config(cfg))
-    parameters = fold_parameters(graph, random_weights(graph, seed))
+    parameters: Parameters = random_weights(graph, seed)
     shape = (images, *graph.input_shape)
     x = np.random.default_rng(seed + 1).standard_normal(shape).astype(np.float32)
-    return Case(fold_graph(graph), {i: parameters[i] for i in parameters}, x)
+    if fold:
+        parameters, graph = fold_parameters(graph, parameters), fold_graph(graph)
+    return Case(graph, {i: parameters[i] for i in parameters}, x)
 
 
 def layer_case(section: str, shape: Shape, seed: int) -> Case:

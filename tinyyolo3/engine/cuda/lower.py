@@ -80,11 +80,10 @@ def _options(layer: specs.Layer) -> dict[str, Any]:
         case specs.Reorg():
             return {"stride": layer.stride}
         case specs.Yolo():
-            anchors = {"anchors": len(layer.anchors), "classes": layer.classes}
-            return anchors | {"scale_x_y": layer.scale_x_y, "new_coords": layer.new_coords}
+            box = {"scale_x_y": layer.scale_x_y, "new_coords": layer.new_coords}
+            return {"classes": layer.classes, **box}
         case specs.Region():
-            anchors = {"anchors": len(layer.anchors), "classes": layer.classes}
-            return anchors | {"softmax": layer.softmax}
+            return {"anchors": len(layer.anchors), "softmax": layer.softmax}
     return {}
 
 

@@ -6,10 +6,7 @@ from tinyyolo3.cuda.target import Target
 
 
 class Recorded:
-    """Calls a function that launches kernels and copies: the first time as it is, then captured.
-
-    The first call is what compiles kernels and loads them, which no capture may contain.
-    """
+    """Calls a function that launches kernels and copies; from the second time on as one graph."""
 
     def __init__(self, target: Target, launch: Callable[[], None]) -> None:
         """Note what to launch; nothing runs yet.
@@ -20,11 +17,10 @@ class Recorded:
         """
         self._target, self._launch = target, launch
         self._replay: Callable[[], None] | None = None
-        self._called = False
 
     def __call__(self) -> None:
         """Begin what `launch` begins."""
-        if self._called and self._replay is None:
+        if self._replay is None:
             self._replay = self._target.capture(self._launch)
-        (self._replay or self._launch)()
-        self._called = True
+        else:
+            self._replay()

@@ -15,7 +15,13 @@ from tinyyolo3.activations import ACTIVATIONS
 from tinyyolo3.cuda.maps import DeviceMap
 from tinyyolo3.cuda.target import DeviceArray, Target
 from tinyyolo3.errors import InputError
-from tinyyolo3.layers.convolution.cuda_tiles import SPLIT_TILES, Product, Tile, choose_tile
+from tinyyolo3.layers.convolution.cuda_tiles import (
+    SPLIT_TILES,
+    Product,
+    Tile,
+    choose_tile,
+    workspace_floats,
+)
 from tinyyolo3.layers.shapes import Stride, convolution_shape
 
 #: Packed weights have multiples of these: terms, and filters.
@@ -102,18 +108,11 @@ def pack_weights(weights: NDArray[np.float32]) -> NDArray[np.float32]:
     return packed
 
 
-def workspace_floats(product: Product, tile: Tile) -> int:
-    """Return how many numbers of workspace a convolution needs: the counters and partial sums."""
-    if tile.parts == 1:
-        return 0
-    return SPLIT_TILES + tile.tiles(product) * tile.parts * tile.pixels * tile.filters
-
-
 def new_workspace(target: Target, floats: int) -> DeviceArray:
     """Return a workspace for convolutions that run one after the other.
 
-    Its first `SPLIT_TILES` numbers are counters that must be zero before the first launch; each
-    launch leaves them so.
+    Its first `SPLIT_TILES` numbers are counters of the blocked rung, which must be zero before the
+    first launch; each launch leaves them so.
     """
     return target.upload(np.zeros(max(floats, SPLIT_TILES), np.float32))
 
@@ -192,7 +191,9 @@ def _check_limits(
         raise InputError(
             f"convolution: the blocked kernel takes sizes up to {BLOCKED_SIZE}, not {size}"
         )
-    largest = max(x.pixels * x.pitch, (product.terms + TERMS_UNIT) * packed_filters(product.filters))
+    largest = max(
+        x.pixels * x.pitch, (product.terms + TERMS_UNIT) * packed_filters(product.filters)
+    )
     if largest >= 2**31:
         raise InputError(f"convolution: a map or weights of {largest} numbers, 2³¹ are too many")
     if tile.parts == 1:

@@ -1,16 +1,13 @@
-"""Which tile ``kernels/convolution_blocked.cu`` cuts a convolution into.
+"""The tiles that ``kernels/gemm_tile.cuh`` cuts a product of matrices into, and what they cost.
 
 A convolution is a product of matrices of (pixels × terms) and (terms × filters). A block sums one
 tile of its result, `parts` blocks share the terms of one tile where there are too few tiles for
-the GPU's multiprocessors. `choose_tile` decides by a model of the time; what was measured on a
-GPU (``tiles_<device>.json``, written by ``benchmarks/gpu_tiles.py``) takes precedence.
+the GPU's multiprocessors.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 
 #: Multiprocessors that are reckoned with where the target does not say: those of an H100 or H200.
 MULTIPROCESSORS = 132
@@ -81,7 +78,11 @@ class Tile:
 
     def tiles(self, product: Product) -> int:
         """Return how many tiles cover the result."""
-        return -(-product.pixels // self.pixels) * -(-product.filters // self.filters)
+        return self.tiles_of(product.pixels, product.filters)
+
+    def tiles_of(self, rows: int, columns: int) -> int:
+        """Return how many tiles cover a matrix."""
+        return -(-rows // self.pixels) * -(-columns // self.filters)
 
 
 #: The instances, each with the share of the multiply-adds' peak that it reaches with full warps:
@@ -115,60 +116,47 @@ def candidates(product: Product, multiprocessors: int = MULTIPROCESSORS) -> Iter
             yield replace(instance, parts=parts)
 
 
-def modelled_cycles(
-    product: Product, tile: Tile, multiprocessors: int = MULTIPROCESSORS
-) -> float:
-    """Return about how many cycles a convolution takes.
+def modelled_cycles(product: Product, tile: Tile, multiprocessors: int = MULTIPROCESSORS) -> float:
+    """Return about how many cycles the blocked rung takes.
 
-    The busiest multiprocessor has ⌈blocks / multiprocessors⌉ blocks. Its 128 multiply-adds a cycle
-    are shared by those that are resident; below 12 warps it waits at times, with 4 half of it. To
-    that come the filling of the pipeline and the storing of the tile, about 1 µs for each round of
-    resident blocks, and with parts the partial sums, which are written to and read from the L2
-    cache at about 2 KiB a cycle, and another round of latency.
+    With parts, partial sums are written to and read from the L2 cache at about 2 KiB a cycle, and
+    come with another round of latency.
     """
     blocks = tile.tiles(product) * tile.parts
-    load = -(-blocks // multiprocessors)
-    resident = min(load, tile.blocks_per_sm)
-    warps = resident * tile.threads // 32
-    efficiency = INSTANCES[replace(tile, parts=1)] * min(1.0, 0.35 + 0.65 * warps / 12)
     slices = -(-product.terms // tile.depth)
-    terms = -(-slices // tile.parts) * tile.depth
-    cycles = load * tile.pixels * tile.filters * terms / 128 / efficiency
-    cycles += 2000.0 * -(-load // resident)
+    cycles = round_cycles(tile, blocks, -(-slices // tile.parts), multiprocessors)
     if tile.parts > 1:
         cycles += 1500.0 + 8.0 * blocks * tile.pixels * tile.filters / 2048
     return cycles
 
 
+def round_cycles(tile: Tile, blocks: int, slices: int, multiprocessors: int) -> float:
+    """Return about how many cycles `blocks` tiles of so many slices take.
+
+    The busiest multiprocessor has ⌈blocks / multiprocessors⌉ of them. Its 128 multiply-adds a cycle
+    are shared by those that are resident; below 12 warps it waits at times, with 4 half of it. To
+    that come the filling of the pipeline and the storing of the tile, about 1 µs for each round of
+    resident blocks.
+    """
+    load = -(-blocks // multiprocessors)
+    resident = min(load, tile.blocks_per_sm)
+    warps = resident * tile.threads // 32
+    efficiency = INSTANCES[replace(tile, parts=1)] * min(1.0, 0.35 + 0.65 * warps / 12)
+    cycles = load * tile.pixels * tile.filters * slices * tile.depth / 128 / efficiency
+    return cycles + 2000.0 * -(-load // resident)
+
+
+def workspace_floats(product: Product, tile: Tile) -> int:
+    """Return how many numbers of workspace the blocked rung needs: counters and partial sums."""
+    if tile.parts == 1:
+        return 0
+    return SPLIT_TILES + tile.tiles(product) * tile.parts * tile.pixels * tile.filters
+
+
 @cache
 def choose_tile(product: Product, multiprocessors: int = MULTIPROCESSORS) -> Tile:
-    """Return the candidate with the least modelled time; of equals the first."""
+    """Return the blocked rung's tile with the least modelled time; of equals the first."""
     return min(
         candidates(product, multiprocessors),
         key=lambda tile: modelled_cycles(product, tile, multiprocessors),
     )
-
-
-def measured_tile(device_name: str, product: Product) -> Tile | None:
-    """Return the tile that was the quickest for a product on a device, or None if never measured.
-
-    Args:
-        device_name: as the driver says it, such as "NVIDIA H200".
-        product: the convolution.
-    """
-    return _measured(device_name).get(product)
-
-
-@cache
-def _measured(device_name: str) -> dict[Product, Tile]:
-    file = tiles_file(device_name)
-    if not file.is_file():
-        return {}
-    rows = json.loads(file.read_text())
-    return {Product(*row["product"]): Tile(*row["tile"]) for row in rows}
-
-
-def tiles_file(device_name: str) -> Path:
-    """Return where measured tiles of a device are kept: rows of ``product`` and ``tile``."""
-    words = "".join(c if c.isalnum() else " " for c in device_name.lower()).split()
-    return Path(__file__).with_name(f"tiles_{'_'.join(words)}.json")
