@@ -80,4 +80,4 @@ def seconds(torch: Any, device: str, job: Callable[[], object], runs: int = 20) 
         job()
         after.record()
     torch.cuda.synchronize()
-    return median(before.elapsed_time(after) for before, after in pairs) / 1e3
+    return float(median(before.elapsed_time(after) for before, after in pairs)) / 1e3

@@ -56,7 +56,7 @@ MODEL_MHZ = 1900.0
 def problems(batch: int, tiny: bool) -> list[Problem]:
     """Return the distinct convolutions of the published networks; a few small ones if `tiny`."""
     if tiny:
-        return [Problem(batch, 7, 9, 3, 8, 3), Problem(batch, 3, 3, 16, 40, 3, (2, 2))]
+        return [Problem(batch, 7, 9, 3, 40, 3), Problem(batch, 3, 3, 16, 40, 3, (2, 2))]
     return list(dict.fromkeys(p for network in NETWORKS for p in network_problems(*network, batch)))
 
 

@@ -1,6 +1,7 @@
 """Stage 7: PyTorch and cuDNN on the same GPU with the same weights, in turns with ours."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -72,7 +73,9 @@ def compare(
             record(name, {**figures, "problem": "its logits differ from ours"})
             continue
         mine, theirs = in_turns(
-            lambda: spans_ms(target, ours.launch, turn, 2), lambda: time_peer(launch, turn), rounds
+            partial(spans_ms, target, ours.launch, turn, 2),
+            partial(time_peer, launch, turn),
+            rounds,
         )
         figures["ratio"] = round(median(b / a for a, b in zip(mine, theirs, strict=True)), 3)
         record(name, {**figures, "ours_ms": round(median(mine), 4), "ms": round(median(theirs), 4)})

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from importlib.util import find_spec
 
 from gpu_context import Context, Record
 from gpu_programs import last_lines, run_program
@@ -9,6 +10,8 @@ from gpu_programs import last_lines, run_program
 FOLDERS = ("tests/kernels", "tests/engine/cuda")
 #: Enough to see that the stage works, where the tests themselves run anyway.
 HOST_FOLDERS = ("tests/kernels/test_maxpool.py",)
+#: Tests of different files run side by side, each process with a context of its own.
+PROCESSES = 6
 #: Left of the time to read the log in.
 END_S = 5.0
 
@@ -21,7 +24,11 @@ def measure(context: Context, part: str, record: Record) -> None:  # noqa: ARG00
     folders = HOST_FOLDERS if context.tiny else FOLDERS
     environment = {} if context.tiny else {"TINYYOLO3_TARGET": "cuda"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short"]
-    command += ["--durations=10", *folders]
+    # Warnings of this machine's versions of other packages are not what is looked for.
+    command += ["-W", "default", "--durations=10", *folders]
+    if find_spec("xdist") and not context.tiny:
+        # A kernel that breaks its process's context fails only that process's further tests.
+        command += ["-n", str(PROCESSES), "--dist", "loadfile"]
     log = context.logs / "tests.log"
     ending = run_program(command, context.deadline_s - END_S, log, environment)
     for name, value in read_log(ending.text).items():

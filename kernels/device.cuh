@@ -77,25 +77,24 @@ DEVICE_INLINE unsigned arrive(unsigned* counter) {
 #include "host/cuda.h"
 #define HOST_BUILD 1
 #define DEVICE_INLINE inline
-#define SHARED_STRUCT(T) (*reinterpret_cast<T*>(emu::shared(sizeof(T))))
+#define SHARED_STRUCT(T) (*reinterpret_cast<T*>(host::dynamic_shared_memory(sizeof(T))))
 
 namespace dev {
-inline void cp_async16(void* shared, const void* global, bool wanted) {
-  emu::cp_async(shared, global, 16, wanted ? 16 : 0);
+
+// The run time keeps the caller's address for its messages: these are always inlined.
+HOST_INLINE void cp_async16(void* shared, const void* global, bool wanted) {
+  host::copy_async(shared, global, 16, wanted);
 }
-inline void cp_async4(void* shared, const void* global, bool wanted) {
-  emu::cp_async(shared, global, 4, wanted ? 4 : 0);
+HOST_INLINE void cp_async4(void* shared, const void* global, bool wanted) {
+  host::copy_async(shared, global, 4, wanted);
 }
-inline void cp_async_commit() { emu::cp_commit(); }
+HOST_INLINE void cp_async_commit() { host::copy_async_commit(); }
 template <int pending>
-inline void cp_async_wait() {
-  emu::cp_wait(pending);
+HOST_INLINE void cp_async_wait() {
+  host::copy_async_wait(pending);
 }
-inline unsigned arrive(unsigned* counter) {
-  emu::signal(counter);
-  emu::reached(counter, *counter);
-  return *counter - 1;
-}
+HOST_INLINE unsigned arrive(unsigned* counter) { return host::arrive(counter); }
+
 }  // namespace dev
 #endif
 

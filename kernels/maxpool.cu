@@ -6,14 +6,15 @@
 // with -FLT_MAX outside the map; `before` is half of Darknet's total padding, rounded down.
 //
 // Arrays: x, y are Maps (channels last, float32).
-// Launch: pixelwise.cuh. Shared memory: none.
+// Launch: pixelwise.cuh. Shared memory: none. Four blocks on a multiprocessor leave a thread the
+// registers for four loads under way; left alone, the compiler spills some to fit more blocks.
 // Arithmetic intensity: size^2 comparisons for as many loads, of which neighbouring outputs share
 // most through the caches: bound by memory.
 // Reference: tinyyolo3/layers/maxpool.py, maxpool_forward_reference.
 #include "pixelwise.cuh"
 
 template <int LANES>
-__global__ void __launch_bounds__(256) maxpool_forward(
+__global__ void __launch_bounds__(256, 4) maxpool_forward(
     const float* __restrict__ x, Map x_map, float* __restrict__ y, Map y_map, int size,
     int stride_y, int stride_x, int before) {
   const Position at = position_of_thread<LANES>(y_map);

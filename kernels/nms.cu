@@ -85,15 +85,15 @@ DEVICE_INLINE float iou(const Sides& a, const Sides& b) {
   const float height = fminf(a.bottom, b.bottom) - fmaxf(a.top, b.top);
   const float intersection = width < 0.f || height < 0.f ? 0.f : __fmul_rn(width, height);
   const float both = a.area + b.area - intersection;
-  return intersection == 0.f || both == 0.f ? 0.f : intersection / both;
+  return both == 0.f ? 0.f : intersection / both;
 }
 
+// Of boxes that overlap, so that the diagonal is not zero.
 DEVICE_INLINE float diou(const Sides& a, const Sides& b, float overlap, double beta) {
   const float width = fmaxf(a.right, b.right) - fminf(a.left, b.left);
   const float height = fmaxf(a.bottom, b.bottom) - fminf(a.top, b.top);
   const float dx = a.cx - b.cx, dy = a.cy - b.cy;
   const float diagonal = __fmul_rn(width, width) + __fmul_rn(height, height);
-  if (diagonal == 0.f) return overlap;
   const float ratio = (__fmul_rn(dx, dx) + __fmul_rn(dy, dy)) / diagonal;
   return overlap - static_cast<float>(pow(static_cast<double>(ratio), beta));
 }
@@ -191,7 +191,6 @@ extern "C" __global__ void __launch_bounds__(256, 1) nms_scan(
         if (chosen >> row & 1) suppressed |= tile_mask[static_cast<long long>(row) * words + k];
       walk.suppressed[k] = suppressed;
     }
-    __syncthreads();
   }
   if (thread == 0) counts_out[blockIdx.x] = {decoded, kept, 0, 0};
 }

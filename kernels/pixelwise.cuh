@@ -26,8 +26,8 @@ DEVICE_INLINE long long map_offset(const Map& map, int image, int row, int colum
   return pixel * map.pitch + channel;
 }
 
-// The outputs that a thread computes: LANES channels from `channel` on, of the picture's pixel number
-// `pixel`, which lies in `row` and `column`. Threads beyond the last pixel are not `inside`.
+// The outputs that a thread computes: LANES channels from `channel` on, of the pixel at `row` and
+// `column`, the picture's number `pixel`. Threads beyond the last pixel are not `inside`.
 struct Position {
   int image, pixel, row, column, channel;
   bool inside;
@@ -47,8 +47,8 @@ DEVICE_INLINE Position position_of_thread(const Map& output) {
   return position;
 }
 
-// Where those outputs lie, or their inputs in a map of the output's height and width; row and column,
-// and the division for them, are not needed for it.
+// Where those outputs lie, or their inputs in a map of the output's height and width. Needs no row
+// and column, and thus no division for them.
 DEVICE_INLINE long long map_offset(const Map& map, const Position& at) {
   const long long first = static_cast<long long>(at.image) * (map.height * map.width);
   return (first + at.pixel) * map.pitch + at.channel;

@@ -1,7 +1,8 @@
-"""PyTorch on a GPU, whose convolutions are cuDNN's: the network of `torch_cpu` with every advantage.
+"""PyTorch on a GPU, where its convolutions are cuDNN's: the network of `torch_cpu`.
 
-Batch norm is folded, cuDNN tries its algorithms on each shape and keeps the quickest, nothing is
-recorded for gradients, and a CUDA graph takes the host out of the figure, as it does for ours.
+It is given every advantage: batch norm is folded, cuDNN tries its algorithms on each shape and
+keeps the quickest, nothing is recorded for gradients, and a CUDA graph takes the host out of the
+figure, as it does for ours.
 """
 
 import json

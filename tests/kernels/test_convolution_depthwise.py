@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyyolo3.cuda.maps import empty_map
-from tinyyolo3.cuda.target import Target
+from tinyyolo3.cuda.maps import DeviceMap, download_map, empty_map
+from tinyyolo3.cuda.target import DeviceArray, Target
 from tinyyolo3.errors import InputError
 from tinyyolo3.layers.convolution.cuda import pack_weights
 from tinyyolo3.layers.convolution.cuda_depthwise import conv_forward_depthwise_cuda
@@ -49,6 +49,37 @@ def test_windows_known_to_the_compiler(target: Target, case: FusedConvolution) -
 @given(fused_convolutions(convolutions(dtype=np.float32, depthwise=True)))
 def test_any_window(target: Target, case: FusedConvolution) -> None:
     case.assert_kernel_agrees(target, conv_forward_depthwise_cuda, pack_weights)
+
+
+@pytest.mark.parametrize("shifted", ["none", "x", "residual", "out", "biases", "packed"])
+def test_an_array_at_an_odd_address_is_taken_number_by_number(target: Target, shifted: str) -> None:
+    x, weights = normal_map((1, 8, 6, 7), np.float32, 1), normal_map((8, 1, 3, 3), np.float32, 2)
+    options = {"stride": (1, 1), "padding": 1, "dilation": 1, "groups": 8}
+    case = fused(Convolution(x, weights, None, options), residual=True)
+
+    def upload(name: str, array: np.ndarray) -> DeviceArray:
+        begin = int(name == shifted)
+        values = np.zeros(array.size + 4, np.float32)
+        values[begin : begin + array.size] = array.reshape(-1)
+        return target.upload(values)[begin : begin + array.size]
+
+    def on_map(name: str, array: np.ndarray) -> DeviceMap:
+        return DeviceMap(upload(name, array.transpose(0, 2, 3, 1)), 1, 6, 7, 8, 8)
+
+    out = on_map("out", x)
+    conv_forward_depthwise_cuda(
+        target,
+        on_map("x", x),
+        upload("packed", pack_weights(weights)),
+        upload("biases", case.call.biases),
+        out,
+        size=3,
+        **options,
+        activation="leaky",
+        residual=on_map("residual", case.residual),
+    )
+    expected, bound = case.expected()
+    assert np.all(np.abs(download_map(target, out) - expected) <= bound)
 
 
 def test_every_activation_is_applied_once(target: Target) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tinyyolo3.boxes.call_cuda import CallBuffers
 from tinyyolo3.boxes.decode_cuda import ROW, RowBuffers
+from tinyyolo3.boxes.iou import diou_matrix_cxcywh, iou_matrix_cxcywh
 from tinyyolo3.boxes.nms import nms_reference
 from tinyyolo3.boxes.nms_cuda import (
     LARGEST_CAPACITY,
@@ -20,6 +21,7 @@ from tinyyolo3.boxes.nms_cuda import (
     sort_rows_cuda,
 )
 from tinyyolo3.cuda.target import Target
+from tinyyolo3.testing.strategies import seeds
 
 options = st.fixed_dictionaries(
     {
@@ -112,6 +114,34 @@ def test_survivors_and_their_order_are_the_references(
     for found, rows in zip(suppress_on(target, images, 300, choice), images, strict=True):
         assert found.decoded == len(rows)
         assert_same(found, expected_rows(rows, choice))
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=seeds(), kind=st.sampled_from(["greedy", "diou"]), beta=st.sampled_from([0.6, 1.0]))
+def test_overlaps_have_the_bits_of_a_cpu(target: Target, seed: int, kind: str, beta: float) -> None:
+    """With two boxes' own overlap for threshold, its last bit decides whether both survive."""
+    rng = np.random.default_rng(seed)
+    rows = np.zeros(40, ROW)
+    rows["box_cxcywh_unit"] = rng.uniform(0.3, 0.7, (40, 4))
+    rows["confidence"] = rng.uniform(0.1, 1, 40)
+    rows["candidate"] = np.arange(40)
+    boxes = rows["box_cxcywh_unit"].copy()
+    greedy = kind == "greedy"
+    overlap = iou_matrix_cxcywh(boxes, boxes) if greedy else diou_matrix_cxcywh(boxes, boxes, beta)
+    for threshold in rng.choice(overlap[(overlap > 0) & (overlap < 1)], 4):
+        for nms in (threshold, np.nextafter(threshold, np.float32(0))):
+            choice = {"nms": float(nms), "nms_kind": kind, "agnostic": False, "beta_nms": beta}
+            assert_same(suppress_on(target, [rows], 64, choice)[0], expected_rows(rows, choice))
+
+
+def test_a_union_that_rounds_to_nothing_is_no_overlap(target: Target) -> None:
+    """So far out, the sides of a box of width 2 are rounded to 4 apart."""
+    rows = np.zeros(2, ROW)
+    rows["box_cxcywh_unit"] = (2**24 + 2, 0, 2, 1)
+    rows["confidence"] = 0.5
+    rows["candidate"] = 0, 1
+    choice = {"nms": 0.5, "nms_kind": "greedy", "agnostic": False, "beta_nms": 0.6}
+    assert_same(suppress_on(target, [rows], 64, choice)[0], rows)
 
 
 def test_infinite_centres_are_compared_as_on_a_cpu(target: Target) -> None:

@@ -9,7 +9,7 @@ from tinyyolo3.layers.activation import activation_forward_cuda
 from tinyyolo3.layers.avgpool import avgpool_forward_cuda
 from tinyyolo3.layers.batchnorm import batchnorm_forward_cuda
 from tinyyolo3.layers.connected import connected_forward_cuda
-from tinyyolo3.layers.convolution.cuda import conv_forward_blocked_cuda
+from tinyyolo3.layers.convolution.cuda_algorithms import conv_forward_cuda
 from tinyyolo3.layers.convolution.cuda_depthwise import conv_forward_depthwise_cuda
 from tinyyolo3.layers.convolution.cuda_direct import conv_forward_direct_cuda
 from tinyyolo3.layers.maxpool import maxpool_forward_cuda
@@ -28,7 +28,7 @@ from tinyyolo3.layers.yolo import yolo_forward_cuda
 CUDA = Backend(
     "cuda",
     {
-        "convolution": conv_forward_blocked_cuda,
+        "convolution": conv_forward_cuda,
         "convolution direct": conv_forward_direct_cuda,
         "convolution depthwise": conv_forward_depthwise_cuda,
         "connected": connected_forward_cuda,

@@ -27,8 +27,10 @@ from tinyyolo3.errors import BackendError, KernelError
 #: What is looked for when CXX does not name a compiler.
 COMPILERS = ("g++", "clang++", "c++")
 #: a*b+c rounds twice, as everywhere else in the package; locals start as nonsense, not as zero.
+#: What two libraries call by one name stays two things. addr2line mistakes file names in DWARF 5.
 _COMMON = (
-    "-std=c++17 -fPIC -w -fno-strict-aliasing -ffp-contract=off -ftrivial-auto-var-init=pattern"
+    "-std=c++17 -fPIC -w -fno-strict-aliasing -ffp-contract=off -ftrivial-auto-var-init=pattern "
+    "-fvisibility=hidden -gdwarf-4"
 )
 #: Flags of each mode for kernels. Check mode takes the calls that -fsanitize=thread puts at every
 #: access, and none of its library: the run time defines them.
@@ -36,7 +38,7 @@ MODES = {
     "fast": f"{_COMMON} -O2 -march=native -g1",
     "check": f"{_COMMON} -O1 -g -fno-inline-functions -fno-tree-vectorize -fsanitize=thread "
     "-fsanitize=bounds,alignment,shift,signed-integer-overflow,integer-divide-by-zero,"
-    "float-cast-overflow -fsanitize-undefined-trap-on-error -DEMU_CHECK",
+    "float-cast-overflow -fno-sanitize-recover=all -DEMU_CHECK",
 }
 #: Flags of each mode for the run time.
 _RUNTIME = "-std=c++17 -O2 -march=native -g -fPIC -w"

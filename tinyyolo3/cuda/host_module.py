@@ -11,9 +11,6 @@ what costs no time.
 """
 
 import ctypes
-import re
-import shutil
-import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,24 +22,22 @@ from numpy.typing import NDArray
 from tinyyolo3.cuda.arguments import Converted, check_launch, check_outputs, convert_arguments
 from tinyyolo3.cuda.host_build import MODES, build_library
 from tinyyolo3.cuda.signature import Parameter, Signature, kernel_names, read_signature
-from tinyyolo3.cuda.sources import HOST, kernel_folder, make_source, read_source
+from tinyyolo3.cuda.source_lines import with_source_lines
+from tinyyolo3.cuda.sources import make_source, read_source
 from tinyyolo3.errors import InputError, KernelError
 
 #: The run time has one set of fibers and signal handlers.
 _LAUNCHING = threading.Lock()
-_PC = re.compile(r"pc (0x[0-9a-f]+)")
-_LINE = re.compile(r"\bat line (\d+)")
 
 
 class _Launch(ctypes.Structure):
-    """`emu::Launch` of ``kernels/host/cuda.h``."""
+    """`host::Launch` of ``kernels/host/export.h``."""
 
     _fields_ = (
         ("grid", ctypes.c_uint * 3),
         ("block", ctypes.c_uint * 3),
         ("shared_bytes", ctypes.c_size_t),
         ("seed", ctypes.c_uint64),
-        ("cooperative", ctypes.c_int),
     )
 
 
@@ -86,8 +81,6 @@ class HostModule:
         self._library = ctypes.CDLL(str(self._file))
         self._library.emu_error.restype = ctypes.c_char_p
         self._library.emu_so_base.restype = ctypes.c_size_t
-        if mode == "check":
-            self._library.emu_check_flags(3)
 
     def get_function(self, name: str) -> "HostKernel":
         """Return a kernel.
@@ -102,41 +95,9 @@ class HostModule:
         return HostKernel(self, signature, self.names.index(name))
 
     def explain(self, message: str) -> str:
-        """Return the run time's message with places in the source instead of addresses."""
-        address = _PC.search(message)
-        if address:
-            offset = int(address[1], 16) - self._library.emu_so_base() - 1
-            file, number = self._find_line(offset)
-            place = f"{file}:{number}" if number else f"offset {offset:#x}"
-            message = _PC.sub(place, message, count=1)
-        else:
-            line = _LINE.search(message)
-            file, number = self.source.name, int(line[1]) if line else 0
-        text = self._text(file, number)
-        return f"{message}: {text}" if text else message
-
-    def _find_line(self, offset: int) -> tuple[str, int]:
-        """Return the file and line that an instruction stands for; line 0 where nobody knows."""
-        tool = shutil.which("addr2line")
-        if tool is None:  # it belongs to binutils, as the linker does
-            return "", 0
-        command = [tool, "-i", "-e", str(self._file), hex(offset)]
-        answer = subprocess.run(command, capture_output=True, text=True).stdout
-        vocabulary = str(kernel_folder() / HOST)
-        for frame in answer.splitlines():  # from the innermost inlined function outwards
-            file, _, number = frame.partition(" (")[0].rpartition(":")
-            if number.isdigit() and not file.startswith(vocabulary):
-                # Text without a file is placed in the folder of its build.
-                return (self.source.name if file.endswith(self.source.name) else file), int(number)
-        return "", 0
-
-    def _text(self, file: str, number: int) -> str:
-        """Return a line of the source or of a header; empty if there is none."""
-        text = self.source.text
-        if file != self.source.name:
-            text = Path(file).read_text(errors="replace") if Path(file).is_file() else ""
-        lines = text.splitlines()
-        return lines[number - 1].strip() if 0 < number <= len(lines) else ""
+        """Return the run time's message with source lines instead of addresses."""
+        base = int(self._library.emu_so_base())
+        return with_source_lines(message, self._file, base, self.source)
 
 
 class HostKernel:
@@ -159,7 +120,6 @@ class HostKernel:
         outputs: Sequence[NDArray[Any]] = (),
         unwritten: Sequence[NDArray[Any]] = (),
         seed: int | None = None,
-        cooperative: bool = False,
     ) -> None:
         """Run the kernel, and return when all of its threads have ended.
 
@@ -172,7 +132,6 @@ class HostKernel:
                 looked at in check mode.
             unwritten: arrays of which the kernel may read only what it has written; the same.
             seed: instead of the module's.
-            cooperative: all blocks are alive at once, so that they may wait for each other.
 
         Raises:
             KernelError: the arguments do not fit, or the kernel does what it must not.
@@ -184,7 +143,7 @@ class HostKernel:
         self._check_sizes(values)
         seed = self._module.seed if seed is None else seed
         sizes = ((ctypes.c_uint * 3)(*grid), (ctypes.c_uint * 3)(*block))
-        launch = _Launch(*sizes, shared_mem, seed, cooperative)
+        launch = _Launch(*sizes, shared_mem, seed)
         pointers = (ctypes.c_void_p * len(values))(*(value.ctypes.data for value in values))
         with _LAUNCHING:
             regions = self._register(given, outputs, unwritten)

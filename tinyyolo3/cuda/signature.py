@@ -188,8 +188,8 @@ def _constant(code: str, text: str, types: dict[str, str]) -> int | None:
     for factor in text.split("*"):
         name = types.get(factor.strip(), factor.strip())
         if not name.isdigit():
-            value = rf"\bconst(?:expr)?\s+(?:int|unsigned)\s+{re.escape(name)}\s*=\s*(\d+)\s*;"
-            named = re.search(value, code)
+            declared = rf"\bconst(?:expr)?\s+(?:int|unsigned)\b[^;]*?\b{re.escape(name)}"
+            named = re.search(declared + r"\s*=\s*(\d+)\s*[,;]", code)
             if named is None:
                 return None
             name = named[1]

@@ -79,9 +79,9 @@ class Target(Protocol):
         """Begin to copy from the target's memory to a pinned array, after the launches so far."""
 
     def capture(self, record: Callable[[], None]) -> Callable[[], None]:
-        """Run `record`, and return a function that does again, at once, what it launched and copied.
+        """Run `record`, and return a function that repeats what it launched and copied.
 
-        All modules must be loaded and all memory allocated before. On a GPU this is a CUDA graph.
+        On a GPU that is a CUDA graph: `record` is run twice, and may neither allocate nor wait.
         """
 
     def fork(self) -> "Target":

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from tinyyolo3.arrays import ByteArray
 from tinyyolo3.boxes.call_cuda import CallBuffers
 from tinyyolo3.boxes.decode import HeadGeometry
 from tinyyolo3.boxes.decode_cuda import device_heads
-from tinyyolo3.boxes.nms_cuda import BoxBuffers, detect_boxes_cuda, read_results
+from tinyyolo3.boxes.nms_cuda import BoxBuffers, FoundBoxes, detect_boxes_cuda, read_results
 from tinyyolo3.cuda.maps import upload_map
 from tinyyolo3.cuda.target import Target
 from tinyyolo3.image.files import to_grey
@@ -22,7 +23,7 @@ from tinyyolo3.layers.region import (
     region_forward_reference,
 )
 from tinyyolo3.layers.yolo import yolo_forward_cuda, yolo_forward_numba, yolo_forward_reference
-from tinyyolo3.selection import Selection, select_boxes
+from tinyyolo3.selection import Selected, Selection, select_boxes
 from tinyyolo3.selftest.case import (
     Array,
     Case,
@@ -34,7 +35,7 @@ from tinyyolo3.selftest.case import (
     read_map,
     untouched_map,
 )
-from tinyyolo3.stages import COMPILED, PLAIN, Stages
+from tinyyolo3.stages import COMPILED, PLAIN, NetworkInput, Stages
 from tinyyolo3.testing import tolerances
 
 #: Anchors as fractions of the network's input.
@@ -80,7 +81,7 @@ def resize(
     def seen(picture: ByteArray) -> ByteArray:
         return picture if channels == 3 else to_grey(picture)
 
-    def fitted(function: object) -> Array:
+    def fitted(function: NetworkInput) -> Array:
         inputs = [function(seen(picture), *network, mode)[:channels] for picture in pictures]
         return np.stack(inputs)
 
@@ -98,7 +99,7 @@ def resize(
 def yolo(shape: Size, classes: int, scale_x_y: float = 1.0, margin: int = 0) -> Case:
     """A [yolo] head, activated."""
     x = normal(42, *shape)
-    options = {"classes": classes, "scale_x_y": scale_x_y}
+    options: dict[str, Any] = {"classes": classes, "scale_x_y": scale_x_y}
     anchors = shape[1] // (5 + classes)
 
     def expected() -> Expected:
@@ -147,8 +148,10 @@ def boxes(images: int, classes: int, cells: tuple[int, int], capacity: int = 409
     shapes = [(images, 3 * (5 + classes), k * rows, k * columns) for k in (1, 2)]
     heads = [normal(44 + k, *shape) - 1 for k, shape in enumerate(shapes)]
     geometry = HeadGeometry("yolo", ANCHORS, classes)
-    wanted = {"threshold": 0.24, "nms": 0.45, "nms_kind": "greedy", "agnostic": False}
-    wanted |= {"multi_label": True, "class_ids": None, "beta_nms": 0.6}
+    wanted: dict[str, Any] = {
+        **{"threshold": 0.24, "nms": 0.45, "nms_kind": "greedy", "beta_nms": 0.6},
+        **{"agnostic": False, "multi_label": True, "class_ids": None},
+    }
 
     def prepare(target: Target) -> Prepared:
         maps = [upload_map(target, head) for head in heads]
@@ -189,6 +192,6 @@ def boxes(images: int, classes: int, cells: tuple[int, int], capacity: int = 409
     return Case("boxes", files, label, prepare, expected, lambda: selected(COMPILED))
 
 
-def _columns(found: object) -> list[Array]:
+def _columns(found: Selected | FoundBoxes) -> list[Array]:
     names = ("boxes_cxcywh_unit", "objectness", "confidence", "class_id")
     return [getattr(found, name) for name in names]

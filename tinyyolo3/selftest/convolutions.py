@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,16 +11,18 @@ from tinyyolo3.arrays import FloatArray
 from tinyyolo3.cuda.maps import upload_map
 from tinyyolo3.cuda.target import Target
 from tinyyolo3.layers.activation import activation_forward_numba, activation_forward_reference
-from tinyyolo3.layers.convolution.cuda import (
-    conv_forward_blocked_cuda,
-    new_workspace,
-    pack_weights,
-    workspace_floats,
+from tinyyolo3.layers.convolution import cuda_algorithms
+from tinyyolo3.layers.convolution.cuda import new_workspace, pack_weights
+from tinyyolo3.layers.convolution.cuda_algorithms import (
+    Algorithm,
+    algorithm_workspace_floats,
+    conv_forward_cuda,
+    pack_algorithm,
 )
 from tinyyolo3.layers.convolution.cuda_depthwise import conv_forward_depthwise_cuda
 from tinyyolo3.layers.convolution.cuda_direct import conv_forward_direct_cuda
 from tinyyolo3.layers.convolution.cuda_tiled import conv_forward_tiled_cuda
-from tinyyolo3.layers.convolution.cuda_tiles import INSTANCES, Product, Tile
+from tinyyolo3.layers.convolution.cuda_tiles import INSTANCES
 from tinyyolo3.layers.convolution.depthwise import conv_forward_depthwise
 from tinyyolo3.layers.convolution.im2col import conv_forward_im2col
 from tinyyolo3.layers.convolution.reference import conv_forward_reference
@@ -35,6 +38,10 @@ from tinyyolo3.selftest.case import (
     untouched_map,
 )
 from tinyyolo3.testing import tolerances
+
+#: How much more rounding error Winograd's filtering with patches of this side makes than a plain
+#: sum, at the worst (`tinyyolo3.engine.cpu.toom_cook.Filtering.amplification`); 0: it is one.
+AMPLIFICATION = {0: 1.0, 2: 8.0, 4: 256.0}
 
 
 @dataclass(frozen=True)
@@ -93,17 +100,21 @@ def convolution_cases() -> Iterator[Case]:
     """Yield every case."""
     odd = Problem((2, 5, 9, 7), 11, stride=(2, 2), margin=3)
     wide = Problem((1, 16, 9, 13), 40, kind="mish", residual=True)
+    deep = Problem((1, 64, 7, 5), 70, residual=True)
     pointwise = Problem((2, 12, 5, 6), 36, size=1, padding=0, margin=4)
     grouped = Problem((1, 12, 7, 8), 6, dilation=2, padding=2, groups=3)
     for problem in (odd, wide, grouped):
         yield direct(problem)
         yield tiled(problem)
-    for tile in INSTANCES:
-        yield blocked(wide, tile)
     smallest = min(INSTANCES, key=lambda tile: tile.pixels * tile.filters)
-    yield blocked(odd, smallest)
-    yield blocked(pointwise, smallest)
-    yield blocked(Problem((1, 64, 7, 5), 70, residual=True), replace(smallest, parts=3))
+    for tile in INSTANCES:
+        yield by_algorithm(wide, Algorithm(tile))
+    yield by_algorithm(deep, Algorithm(replace(smallest, parts=3)))
+    for problem in (odd, pointwise):
+        yield by_algorithm(problem, Algorithm(smallest))
+    for outputs in (2, 4):
+        yield by_algorithm(deep, Algorithm(smallest, outputs))
+        yield by_algorithm(Problem((2, 5, 9, 6), 11, margin=1), Algorithm(smallest, outputs))
     for size, step in ((3, 1), (3, 2), (5, 1), (5, 2)):
         shape = (2, 8, 9, 10)
         yield depthwise(Problem(shape, 8, size, (step, step), size // 2, groups=8, kind="relu6"))
@@ -112,89 +123,108 @@ def convolution_cases() -> Iterator[Case]:
 
 def direct(problem: Problem) -> Case:
     """The first rung: a thread for each output."""
-    return _case("direct", problem, conv_forward_direct_cuda, groups=problem.groups)
+    return _case("direct", problem, partial(conv_forward_direct_cuda, groups=problem.groups))
 
 
 def tiled(problem: Problem) -> Case:
     """The second rung: tiles in shared memory."""
-    return _case("tiled", problem, conv_forward_tiled_cuda, groups=problem.groups)
-
-
-def blocked(problem: Problem, tile: Tile) -> Case:
-    """The rung that networks run on, with a tile of its own; `problem` has one group."""
-    _, filters, height, width = problem.output_shape
-    terms = problem.size**2 * problem.shape[1]
-    floats = workspace_floats(Product(problem.shape[0] * height * width, filters, terms), tile)
-
-    def launch(target: Target, *arguments: Any, **options: Any) -> None:
-        conv_forward_blocked_cuda(target, *arguments, **options, tile=tile)
-
-    label = f"{tile.pixels}x{tile.filters}x{tile.depth}" + f" in {tile.parts}" * (tile.parts > 1)
-    return _case("blocked", problem, launch, label=label, workspace=floats)
+    return _case("tiled", problem, partial(conv_forward_tiled_cuda, groups=problem.groups))
 
 
 def depthwise(problem: Problem) -> Case:
     """A filter for each channel."""
-    return _case("depthwise", problem, conv_forward_depthwise_cuda, groups=problem.groups)
+    launch = partial(conv_forward_depthwise_cuda, groups=problem.groups)
+    return _case("depthwise", problem, launch, on_cpu=conv_forward_depthwise)
+
+
+def by_algorithm(problem: Problem, algorithm: Algorithm) -> Case:
+    """A rung that networks run on: blocked tiles, or Winograd's filtering; without groups."""
+    images, filters, height, width = problem.output_shape
+    window = (problem.size, problem.stride, problem.dilation)
+    described = cuda_algorithms.Problem(images, height, width, problem.shape[1], filters, *window)
+    tile = algorithm.tile
+    label = f"{tile.pixels}x{tile.filters}x{tile.depth}" + f" in {tile.parts}" * (tile.parts > 1)
+    return _case(
+        "winograd" if algorithm.outputs else "blocked",
+        problem,
+        partial(conv_forward_cuda, algorithm=algorithm),
+        label=f"patches of {algorithm.outputs}" if algorithm.outputs else label,
+        pack=partial(pack_algorithm, algorithm=algorithm),
+        workspace=algorithm_workspace_floats(described, algorithm),
+        amplification=AMPLIFICATION[algorithm.outputs],
+        on_cpu=None if algorithm.outputs else conv_forward_im2col,
+    )
 
 
 def _case(
     rung: str,
     problem: Problem,
-    launcher: Callable[..., None],
+    launch: Callable[..., None],
     *,
     label: str = "",
+    pack: Callable[[FloatArray], FloatArray] = pack_weights,
     workspace: int | None = None,
-    **options: Any,
+    amplification: float = 1.0,
+    on_cpu: Callable[..., FloatArray] | None = None,
 ) -> Case:
     """Return the case of one kernel.
 
     Args:
         rung: the last word of the kernel's file.
         problem: the convolution.
-        launcher: its launcher.
+        launch: its launcher.
         label: what there is to say besides the problem's.
+        pack: puts the weights into the order that the kernel reads.
         workspace: how many numbers of workspace to give it; None for none.
-        options: further keyword arguments of the launcher.
+        amplification: of rounding errors, by something else than a plain sum.
+        on_cpu: computes the sums on the CPU, where that has an algorithm of its own for it.
     """
     x, weights, biases = problem.arrays()
     shape = problem.output_shape
     residual = normal(34, *shape) if problem.residual else None
-    window = {"stride": problem.stride, "padding": problem.padding, "dilation": problem.dilation}
+    names = ("stride", "padding", "dilation")
+    window: dict[str, Any] = {name: getattr(problem, name) for name in names}
 
     def prepare(target: Target) -> Prepared:
         here = upload_map(target, x, x.shape[1] + problem.margin)
-        added = (
-            None if residual is None else upload_map(target, residual, shape[1] + problem.margin)
-        )
-        packed, shifts = target.upload(pack_weights(weights)), target.upload(biases)
+        arrays = [target.upload(pack(weights)), target.upload(biases)]
         out = untouched_map(target, shape, problem.margin)
-        every = {**window, **options, "activation": problem.kind, "residual": added}
+        options = {**window, "size": problem.size, "activation": problem.kind}
+        if residual is not None:
+            options["residual"] = upload_map(target, residual, shape[1] + problem.margin)
         if workspace is not None:
-            every["workspace"] = new_workspace(target, workspace)
+            options["workspace"] = new_workspace(target, workspace)
         return Prepared(
-            lambda: launcher(target, here, packed, shifts, out, size=problem.size, **every),
+            lambda: launch(target, here, *arrays, out, **options),
             lambda: [read_map(target, out)],
             x.nbytes + weights.nbytes + biases.nbytes + 4 * int(np.prod(shape)),
         )
 
+    def activated(sums: FloatArray, activate: Callable[..., FloatArray]) -> FloatArray:
+        values = activate(sums, problem.kind)
+        return values if residual is None else values + residual
+
     def expected() -> list[Expected]:
         wide = [array.astype(np.float64) for array in (x, weights, biases)]
         sums = conv_forward_reference(*wide, **window, groups=problem.groups)
+        values = activated(sums, activation_forward_reference)
         sizes = conv_forward_reference(*map(np.abs, wide), **window, groups=problem.groups)
-        values = activation_forward_reference(sums, problem.kind)
+        sizes = sizes + (0 if residual is None else np.abs(residual))
+        if amplification > 1:  # the errors of a patch spread over all of it
+            sizes = np.full_like(sizes, amplification * sizes.max())
         slack = tolerances.ELEMENTARY_FLOAT32 * np.maximum(np.abs(values), 1)
-        if residual is not None:
-            values, sizes = values + residual, sizes + np.abs(residual)
         return [Expected(values, tolerances.summation(sizes, weights[0].size + 3) + slack)]
 
-    def on_cpu() -> list[Array]:
-        forward = conv_forward_depthwise if rung == "depthwise" else conv_forward_im2col
-        sums = forward(x, weights, biases, **window, groups=problem.groups)
-        values = activation_forward_numba(sums, problem.kind)
-        return [values if residual is None else values + residual]
+    def run_on_cpu() -> list[Array]:
+        assert on_cpu is not None
+        sums = on_cpu(x, weights, biases, **window, groups=problem.groups)
+        return [activated(sums, activation_forward_numba)]
 
-    name, file = f"convolution, {rung}", f"convolution_{rung}.cu"
-    # The CPU runs one algorithm where the kernels are a ladder of three.
-    own = on_cpu if rung in ("blocked", "depthwise") else None
-    return Case(name, (file,), f"{problem.label} {label}".rstrip(), prepare, expected, own)
+    return Case(
+        f"convolution, {rung}",
+        (f"convolution_{rung}.cu",),
+        f"{problem.label} {label}".rstrip(),
+        prepare,
+        expected,
+        None if on_cpu is None else run_on_cpu,
+    )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def run_cases(cases: Sequence[Case], target: Target | None) -> Iterator[Outcome]
     """
     for case in cases:
         if target is not None:
-            yield _judge(case, lambda case=case: run_on_target(case, target))
+            yield _judge(case, partial(run_on_target, case, target))
         elif case.on_cpu is not None:
             yield _judge(case, case.on_cpu)
 

@@ -184,3 +184,9 @@ IDLE_CPU_SHARE = 0.1
 #: so that the arenas in use differ by some MiB from one moment to another. A leak of one arena per
 #: run would be a hundred times that.
 SOAK_GROWTH_BYTES = 16 << 20
+
+#: A small network's boxes on a GPU against the CPU's: sums in another order and other elementary
+#: functions move logits of order ten by 1e-5, a confidence by a quarter of that at most.
+DEVICE_CONFIDENCE = 1e-5
+#: The same at a corner, in pixels: boxes of a hundred pixels or two, by their own exponentials.
+DEVICE_CORNER_PX = 5e-3

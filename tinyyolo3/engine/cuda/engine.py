@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 
 from tinyyolo3.arrays import FloatArray
 from tinyyolo3.cuda.target import Target
-from tinyyolo3.engine.cuda.choose import plan_network
+from tinyyolo3.engine.cuda.choose import convolution_operation, plan_network
+from tinyyolo3.engine.cuda.convolutions import convolution_algorithm
 from tinyyolo3.engine.cuda.program import Program
 from tinyyolo3.engine.cuda.recorded import Recorded
 from tinyyolo3.engine.cuda.weights import DeviceWeights
+from tinyyolo3.layers.convolution.cuda_algorithms import gpu_of
 from tinyyolo3.layers.layout import map_to_nchw_cuda, nchw_to_map_cuda
 from tinyyolo3.layers.shapes import Shape
 from tinyyolo3.network import specs
@@ -76,16 +78,25 @@ class CudaEngine:
         """Return True: kernels are compiled when they are first launched, and kept."""
         return True
 
-    def prepare(self, graph: Graph) -> None:
+    def prepare(self, graph: Graph, images: int = 1) -> None:
         """Put the parameters of all layers into the target's memory.
+
+        Args:
+            graph: the layers.
+            images: pictures in the batch that is expected; others may want weights transformed
+                otherwise, which are added when they come.
 
         Raises:
             BackendError: they do not fit.
         """
+        gpu = gpu_of(self.target)
         with self._lock:
             for layer in graph.layers:
-                if isinstance(layer, specs.Convolutional | specs.Connected):
-                    self._weights.of(layer)
+                match layer:
+                    case specs.Convolutional() if convolution_operation(layer) == "convolution":
+                        self._weights.of(layer, convolution_algorithm(layer, images, gpu))
+                    case specs.Convolutional() | specs.Connected():
+                        self._weights.of(layer)
             self.target.synchronize()
 
     def program(
@@ -100,7 +111,7 @@ class CudaEngine:
             wanted: the layers that it puts out; the network's outputs when None.
         """
         with self._lock:
-            self.prepare(graph)
+            self.prepare(graph, images)
             plan = plan_network(graph, images, wanted)
             return Program(target, graph, plan, images, self._weights)
 

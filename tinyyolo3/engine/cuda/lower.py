@@ -8,9 +8,10 @@ from typing import Any
 from tinyyolo3.backends.cuda import CUDA
 from tinyyolo3.cuda.maps import DeviceMap
 from tinyyolo3.cuda.target import DeviceArray, Target
-from tinyyolo3.engine.cuda.tiles import convolution_tile
-from tinyyolo3.engine.cuda.weights import DeviceWeights
+from tinyyolo3.engine.cuda.convolutions import convolution_algorithm
+from tinyyolo3.engine.cuda.weights import DeviceWeights, LayerWeights
 from tinyyolo3.engine.plan import Place, Step
+from tinyyolo3.layers.convolution.cuda_algorithms import Algorithm, gpu_of
 from tinyyolo3.layers.pixelwise import channel_range
 from tinyyolo3.network import specs
 from tinyyolo3.network.graph import Graph
@@ -102,7 +103,7 @@ def _convolution(
     low: Lowering, step: Step, layer: specs.Convolutional, x: DeviceMap, out: DeviceMap
 ) -> list[Launch]:
     """Convolve, activate, and add the residual of a shortcut that is fused."""
-    own = low.weights.of(layer)
+    algorithm: Algorithm | None = None
     options: dict[str, Any] = {
         "size": layer.size,
         "stride": layer.stride,
@@ -112,13 +113,14 @@ def _convolution(
         "residual": None if step.residual is None else low.map_of(step.residual),
     }
     if step.algorithm == "convolution":
-        tile = convolution_tile(layer, x.images)
-        options |= {"tile": tile, "workspace": low.workspace if tile.parts > 1 else None}
+        algorithm = convolution_algorithm(layer, x.images, gpu_of(low.target))
+        options |= {"algorithm": algorithm, "workspace": low.workspace}
     else:
         options["groups"] = layer.groups
+    own = low.weights.of(layer, algorithm)
     launcher = CUDA.functions[step.algorithm]
     convolve = partial(launcher, low.target, x, own.weights, own.biases, out, **options)
-    return [convolve, *_normalization(low, layer, out)]
+    return [convolve, *_normalization(low, layer, own, out)]
 
 
 def _connected(low: Lowering, layer: specs.Connected, x: DeviceMap, out: DeviceMap) -> list[Launch]:
@@ -130,14 +132,17 @@ def _connected(low: Lowering, layer: specs.Connected, x: DeviceMap, out: DeviceM
         *(low.target, x, own.weights, own.biases, out),
         activation=activation,
     )
-    return [connected, *_normalization(low, layer, out)]
+    return [connected, *_normalization(low, layer, own, out)]
 
 
 def _normalization(
-    low: Lowering, layer: specs.Convolutional | specs.Connected, out: DeviceMap
+    low: Lowering,
+    layer: specs.Convolutional | specs.Connected,
+    weights: LayerWeights,
+    out: DeviceMap,
 ) -> list[Launch]:
     """Return what an unfused batch norm takes: itself, and the activation that waits for it."""
-    own = low.weights.of(layer).batchnorm
+    own = weights.batchnorm
     if own is None:
         return []
     normalize = partial(

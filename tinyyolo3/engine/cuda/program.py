@@ -2,11 +2,12 @@
 
 from tinyyolo3.cuda.maps import DeviceMap, map_size
 from tinyyolo3.cuda.target import Target
+from tinyyolo3.engine.cuda.convolutions import shared_workspace_floats
 from tinyyolo3.engine.cuda.lower import Launch, Lowering, lower_step
-from tinyyolo3.engine.cuda.tiles import shared_workspace_floats
 from tinyyolo3.engine.cuda.weights import DeviceWeights
 from tinyyolo3.engine.plan import INPUT, Place, Plan
 from tinyyolo3.layers.convolution.cuda import new_workspace
+from tinyyolo3.layers.convolution.cuda_algorithms import gpu_of
 from tinyyolo3.network.graph import Graph
 
 #: Steps that stand for the caller's own copies: what writes the input, what reads the outputs.
@@ -40,7 +41,8 @@ class Program:
         """
         self.graph, self.plan, self.images, self._target = graph, plan, images, target
         self.arena = target.empty(plan.arena_bytes // 4)
-        workspace = new_workspace(target, shared_workspace_floats(graph, plan, images))
+        floats = shared_workspace_floats(graph, plan, images, gpu_of(target))
+        workspace = new_workspace(target, floats)
         low = Lowering(target, graph, weights, self.map_of, workspace)
         steps = [step for step in plan.steps if step.algorithm not in BOUNDARIES]
         self._launches: list[Launch] = [launch for s in steps for launch in lower_step(low, s)]

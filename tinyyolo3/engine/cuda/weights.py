@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from tinyyolo3.cuda.target import DeviceArray, Target
 from tinyyolo3.layers.connected import pack_connected_weights
 from tinyyolo3.layers.convolution.cuda import pack_weights
+from tinyyolo3.layers.convolution.cuda_algorithms import Algorithm, pack_algorithm
 from tinyyolo3.network import specs
 from tinyyolo3.network.parameters import LayerParameters, Parameters
 
@@ -46,20 +47,31 @@ class DeviceWeights:
     def __init__(self, target: Target, parameters: Parameters) -> None:
         """Note where parameters come from and go to; nothing is read yet."""
         self._target, self._parameters = target, parameters
-        self._found: dict[int, LayerWeights] = {}
+        self._found: dict[tuple[int, int], LayerWeights] = {}
 
-    def of(self, layer: specs.Convolutional | specs.Connected) -> LayerWeights:
-        """Return a layer's parameters."""
-        if layer.index not in self._found:
-            self._found[layer.index] = self._upload(layer, self._parameters[layer.index])
-        return self._found[layer.index]
+    def of(
+        self, layer: specs.Convolutional | specs.Connected, algorithm: Algorithm | None = None
+    ) -> LayerWeights:
+        """Return a layer's parameters.
+
+        Args:
+            layer: the layer.
+            algorithm: of a convolution that has a choice; each form of its weights is kept.
+        """
+        key = layer.index, 0 if algorithm is None else algorithm.outputs
+        if key not in self._found:
+            self._found[key] = self._upload(layer, algorithm, self._parameters[layer.index])
+        return self._found[key]
 
     def _upload(
-        self, layer: specs.Convolutional | specs.Connected, own: LayerParameters
+        self,
+        layer: specs.Convolutional | specs.Connected,
+        algorithm: Algorithm | None,
+        own: LayerParameters,
     ) -> LayerWeights:
         upload = self._target.upload
         biases = np.asarray(own["biases"], np.float32)
-        weights = upload(_pack(layer, np.asarray(own["weights"], np.float32)))
+        weights = upload(_pack(layer, algorithm, np.asarray(own["weights"], np.float32)))
         if not layer.batch_normalize:
             return LayerWeights(weights, upload(biases))
         names = ("mean", "variance", "scales", "biases")
@@ -68,8 +80,12 @@ class DeviceWeights:
 
 
 def _pack(
-    layer: specs.Convolutional | specs.Connected, weights: NDArray[np.float32]
+    layer: specs.Convolutional | specs.Connected,
+    algorithm: Algorithm | None,
+    weights: NDArray[np.float32],
 ) -> NDArray[np.float32]:
     if isinstance(layer, specs.Connected):
         return np.asarray(pack_connected_weights(weights, layer.input_shapes[0]), np.float32)
+    if algorithm is not None:
+        return pack_algorithm(weights, algorithm).reshape(-1)
     return pack_weights(weights).reshape(-1)

@@ -1,0 +1,258 @@
+// checker.cpp -- which accesses are wrong: outside of what the kernel was given, misaligned, of bytes
+// that nobody has written, of copies under way, or unordered with another thread's (order.cpp).
+#include "checker.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "order.cpp"
+#include "shadow.h"
+#include "state.h"
+
+namespace host {
+
+static std::vector<Region> arrays;          // the launch's, as registered
+static std::vector<Region> shared_regions;  // dynamic, static
+static uint64_t accesses_in_turn;
+
+// A thread that touches memory so often without waiting or ending will do so for ever: it waits for
+// what another thread would have to write, or its loop has no end.
+constexpr uint64_t most_accesses_in_turn = 1 << 28;
+
+static void checker_launch_begins() {
+  order_launch_begins();
+  shared_regions.clear();
+  shared_regions.emplace_back(run.dynamic_shared, run.launch->shared_bytes, true);
+  shared_regions.emplace_back(run.library.static_shared, run.library.static_shared_bytes, true);
+}
+
+static void checker_block_begins() {
+  order_block_begins();
+  for (const Region& region : shared_regions) region.forget_contents();
+}
+
+static void checker_turn_begins() { accesses_in_turn = 0; }
+
+// One word of an access, on its way through the checks.
+struct Step {
+  const Region& region;
+  Record record;
+  uintptr_t pc;
+  const void* address;
+};
+
+static const char* verb(Access access) {
+  switch (access) {
+    case Access::read: return "reads";
+    case Access::atomic: return "updates";
+    case Access::begin_copy: return "begins an asynchronous copy to";
+    default: return "writes";
+  }
+}
+
+static const char* past(Access access) {
+  switch (access) {
+    case Access::read: return "read";
+    case Access::atomic: return "updated";
+    case Access::begin_copy: return "began an asynchronous copy to";
+    case Access::end_copy: return "copied asynchronously to";
+    default: return "wrote";
+  }
+}
+
+// The array that an address lies in or is nearest to, unless that is far.
+static Text address_text(const void* pointer) {
+  const auto address = reinterpret_cast<uintptr_t>(pointer);
+  Text out;
+  snprintf(out.text, sizeof out.text, "address %p, which lies in no array", pointer);
+  uintptr_t nearest = 1 << 20;
+  for (const Region& region : arrays) {
+    const uintptr_t after = address - region.end(), before = region.start() - address;
+    if (region.holds(address)) {
+      snprintf(out.text, sizeof out.text, "byte %zu of an array of %zu bytes",
+               address - region.start(), region.end() - region.start());
+      return out;
+    }
+    if (std::min(after, before) >= nearest) continue;
+    nearest = std::min(after, before);
+    snprintf(out.text, sizeof out.text, "memory %zu bytes %s an array of %zu bytes", nearest,
+             after < before ? "past the end of" : "before", region.end() - region.start());
+  }
+  return out;
+}
+
+static Text memory_text(const Region& region, const void* address) {
+  if (!region.shared()) return address_text(address);
+  Text out;
+  snprintf(out.text, sizeof out.text, "byte %zu of %s shared memory",
+           reinterpret_cast<uintptr_t>(address) - region.start(),
+           &region == shared_regions.data() ? "dynamic" : "static");
+  return out;
+}
+
+static Text other_text(const Record& other) {
+  const Text who = thread_text(block_of(other.epoch), other.thread);
+  const Text where = pc_text(run.library.base + other.pc);
+  Text out;
+  snprintf(out.text, sizeof out.text, "%s %s it at %s", who.text, past(other.access), where.text);
+  return out;
+}
+
+[[noreturn]] static void fail_race(const Step& step, const Record& other) {
+  const char* reason = "no __syncthreads() comes between";
+  if (other.epoch < run.block.first_epoch) {
+    reason = "nothing orders the two blocks";
+  } else if (same_warp(other, step.record)) {
+    reason = "no __syncwarp() comes between";
+  }
+  fail("race: %s %s %s at %s; %s, and %s", thread_text(*run.current).text,
+       verb(step.record.access), memory_text(step.region, step.address).text,
+       pc_text(step.pc).text, other_text(other).text, reason);
+}
+
+// Whether a record is of an access to these bytes; shared memory of an earlier block is not this one.
+static bool concerns(const Step& step, const Record& record) {
+  return record.bytes & step.record.bytes &&
+         (!step.region.shared() || record.epoch >= run.block.first_epoch);
+}
+
+static void check_contents(const Step& step, const Cell& cell, uint8_t unwritten) {
+  const Access access = step.record.access;
+  if (access == Access::end_copy) return;
+  if (cell.writer.access == Access::begin_copy && concerns(step, cell.writer)) {
+    fail("asynchronous copy: %s %s %s at %s; %s and it has not been waited for",
+         thread_text(*run.current).text, verb(access),
+         memory_text(step.region, step.address).text, pc_text(step.pc).text,
+         other_text(cell.writer).text);
+  }
+  const bool reads = access == Access::read || access == Access::atomic;
+  if (reads && unwritten & step.record.bytes) {
+    fail("uninitialised: %s %s %s at %s, which nothing has written yet",
+         thread_text(*run.current).text, verb(access),
+         memory_text(step.region, step.address).text, pc_text(step.pc).text);
+  }
+}
+
+static void check_order(const Step& step, const Cell& cell) {
+  const Access access = step.record.access;
+  if (access == Access::end_copy) return;  // since it began, nobody else was let near
+  const auto check = [&](const Record& other) {
+    if (concerns(step, other) && unordered(other, step.record)) fail_race(step, other);
+  };
+  const bool both_atomic = access == Access::atomic && cell.writer.access == Access::atomic;
+  if (!both_atomic) check(cell.writer);
+  if (access == Access::read) return;
+  for (const Record& reader : cell.readers) check(reader);
+  check(cell.earlier_block_reader);
+}
+
+// Which of the two readers a new one takes the place of; see Cell.
+static Record& reader_to_replace(Cell& cell, const Record& now) {
+  Record &first = cell.readers[0], &second = cell.readers[1];
+  if (first.epoch != now.epoch || first.thread == now.thread) return first;
+  if (second.epoch != now.epoch || second.thread == now.thread) return second;
+  if (!same_warp(first, second)) return same_warp(first, now) ? first : second;
+  return first.warp_epoch < second.warp_epoch ? first : second;
+}
+
+static void keep(const Step& step, Cell& cell, uint8_t& unwritten) {
+  const Record& record = step.record;
+  if (record.access != Access::read) {
+    cell.writer = record;
+    if (record.access == Access::begin_copy) {
+      unwritten |= record.bytes;
+    } else {
+      unwritten &= static_cast<uint8_t>(~record.bytes);
+    }
+    return;
+  }
+  for (Record& reader : cell.readers) {
+    if (!reader.epoch || reader.epoch >= run.block.first_epoch) continue;
+    cell.earlier_block_reader = reader;
+    reader = {};
+  }
+  Record& place = reader_to_replace(cell, record);
+  const bool again = place.thread == record.thread && place.epoch == record.epoch;
+  const uint8_t bytes = again ? place.bytes | record.bytes : record.bytes;
+  place = record;
+  place.bytes = bytes;
+}
+
+static const Region* find_region(uintptr_t address) {
+  for (const Region& region : shared_regions) {
+    if (region.holds(address)) return &region;
+  }
+  static size_t last = 0;
+  if (last < arrays.size() && arrays[last].holds(address)) return &arrays[last];
+  for (last = 0; last < arrays.size(); last++) {
+    if (arrays[last].holds(address)) return &arrays[last];
+  }
+  return nullptr;
+}
+
+// Refuses what lies outside of all regions, or not where an access of its size must.
+static void check_place(const void* address, size_t bytes, Access access, uintptr_t pc,
+                        const Region* region) {
+  const auto start = reinterpret_cast<uintptr_t>(address);
+  if (!region || start + bytes > region->end()) {
+    fail("out of bounds: %s %s %zu bytes of %s at %s", thread_text(*run.current).text,
+         verb(access), bytes,
+         region ? memory_text(*region, address).text : address_text(address).text,
+         pc_text(pc).text);
+  }
+  if ((bytes & (bytes - 1)) == 0 && bytes <= 16 && start & (bytes - 1)) {
+    fail("misaligned: %s %s %zu bytes of %s at %s", thread_text(*run.current).text, verb(access),
+         bytes, memory_text(*region, address).text, pc_text(pc).text);
+  }
+  if (++accesses_in_turn > most_accesses_in_turn) {
+    fail("endless: %s has touched memory %llu times since it last waited, now at %s",
+         thread_text(*run.current).text, static_cast<unsigned long long>(accesses_in_turn),
+         pc_text(pc).text);
+  }
+}
+
+static void check_access(const void* address, size_t bytes, Access access, uintptr_t pc) {
+  if (!run.current) return;  // what EMU_EXPORT adds is instrumented too
+  const Thread& thread = *run.current;
+  const auto start = reinterpret_cast<uintptr_t>(address);
+  if (start - reinterpret_cast<uintptr_t>(fiber_stack(thread.number)) < stack_bytes) return;
+  const Region* region = find_region(start);
+  // Tables of constants lie in the library itself.
+  const bool constant = !region && start - run.library.base < run.library.end - run.library.base;
+  if (constant && access == Access::read) return;
+  check_place(address, bytes, access, pc, region);
+  const Warp& warp = run.block.warps[thread.number / warp_size];
+  Step step{*region, {}, pc, address};
+  step.record = {run.block.epoch, static_cast<uint32_t>(pc - run.library.base),
+                 static_cast<uint16_t>(thread.number), warp.epoch, 0, access};
+  for (uintptr_t word = start / 4; word * 4 < start + bytes; word++) {
+    const uintptr_t low = std::max(start, word * 4) - word * 4;
+    const uintptr_t high = std::min(start + bytes, word * 4 + 4) - word * 4;
+    step.record.bytes = static_cast<uint8_t>((1 << high) - (1 << low));
+    Cell& cell = region->cell(word);
+    uint8_t& unwritten = region->unwritten(word);
+    check_contents(step, cell, unwritten);
+    check_order(step, cell);
+    keep(step, cell, unwritten);
+  }
+}
+
+}  // namespace host
+
+// Lets the next launch touch an array. `written`: it has contents.
+EMU_API void emu_register(const void* address, size_t bytes, int written) {
+  host::arrays.emplace_back(address, bytes, false);
+  if (!written) host::arrays.back().forget_contents();
+}
+
+// Returns how many bytes of a registered array nobody has written; -1 if it is not registered.
+EMU_API long emu_unwritten(const void* address) {
+  for (const host::Region& region : host::arrays) {
+    if (region.start() == reinterpret_cast<uintptr_t>(address)) return region.count_unwritten();
+  }
+  return -1;
+}
+
+EMU_API void emu_unregister_all() { host::arrays.clear(); }
+
+EMU_API void emu_check_flags(int) {}

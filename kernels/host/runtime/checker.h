@@ -1,0 +1,33 @@
+// checker.h -- check mode's account of memory.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace host {
+
+enum class Access : uint8_t { read, write, atomic, begin_copy, end_copy };
+
+#ifdef EMU_CHECK
+
+// Accounts for an access of the running thread; `pc` is the return address of its instruction. Does
+// not return where something is wrong.
+static void check_access(const void* address, size_t bytes, Access access, uintptr_t pc);
+
+// Puts what the blocks that arrived at `counter` did before in order before what this block will do.
+static void checker_arrival(const void* counter);
+
+static void checker_launch_begins();
+static void checker_block_begins();
+static void checker_turn_begins();  // a thread begins or goes on
+
+#else
+
+inline void check_access(const void*, size_t, Access, uintptr_t) {}
+inline void checker_arrival(const void*) {}
+inline void checker_launch_begins() {}
+inline void checker_block_begins() {}
+inline void checker_turn_begins() {}
+
+#endif
+
+}  // namespace host

@@ -1,0 +1,96 @@
+// sanitizers.cpp -- what code built with -fsanitize=thread and with parts of -fsanitize=undefined
+// calls. The compiler announces each access to memory, and each operation that C++ leaves undefined;
+// the sanitizers' own run times, which would judge by other rules, are not linked.
+#include "checker.h"
+#include "state.h"
+
+#define CALLER reinterpret_cast<uintptr_t>(__builtin_return_address(0))
+
+extern "C" {
+
+void __tsan_init() {}
+void __tsan_func_entry(void*) {}
+void __tsan_func_exit() {}
+
+#define ACCESSES(prefix, bytes)                                          \
+  void __tsan_##prefix##read##bytes(void* address) {                     \
+    host::check_access(address, bytes, host::Access::read, CALLER);      \
+  }                                                                      \
+  void __tsan_##prefix##write##bytes(void* address) {                    \
+    host::check_access(address, bytes, host::Access::write, CALLER);     \
+  }
+ACCESSES(, 1)
+ACCESSES(, 2)
+ACCESSES(, 4)
+ACCESSES(, 8)
+ACCESSES(, 16)
+ACCESSES(unaligned_, 2)
+ACCESSES(unaligned_, 4)
+ACCESSES(unaligned_, 8)
+ACCESSES(unaligned_, 16)
+
+void __tsan_read_range(void* address, size_t bytes) {
+  host::check_access(address, bytes, host::Access::read, CALLER);
+}
+void __tsan_write_range(void* address, size_t bytes) {
+  host::check_access(address, bytes, host::Access::write, CALLER);
+}
+
+// clang's, in place of the C library's.
+void* __tsan_memcpy(void* to, const void* from, size_t bytes) {
+  host::check_access(from, bytes, host::Access::read, CALLER);
+  host::check_access(to, bytes, host::Access::write, CALLER);
+  return memcpy(to, from, bytes);
+}
+void* __tsan_memset(void* to, int value, size_t bytes) {
+  host::check_access(to, bytes, host::Access::write, CALLER);
+  return memset(to, value, bytes);
+}
+
+}  // extern "C"
+
+namespace host {
+
+// The layouts of compiler-rt's ubsan_handlers.h, as far as they are the same for all kinds.
+struct SourceLocation {
+  const char* file;
+  uint32_t line, column;
+};
+
+struct TypeName {
+  uint16_t kind, information;
+  char name[1];  // in quotes
+};
+
+struct Undefined {
+  SourceLocation location;
+  const TypeName* type;
+};
+
+[[noreturn]] static void fail_undefined(const Undefined& what, const char* kind) {
+  const Place place = {what.location.file, static_cast<int>(what.location.line)};
+  fail("%s: %s, type %.80s, at %s", kind, thread_text(*run.current).text, what.type->name,
+       place_text(place).text);
+}
+
+}  // namespace host
+
+#define HANDLER(name, kind)                                                            \
+  extern "C" void __ubsan_handle_##name##_abort(const host::Undefined* what) {         \
+    host::fail_undefined(*what, kind);                                                 \
+  }
+HANDLER(type_mismatch_v1, "misaligned")
+HANDLER(shift_out_of_bounds, "shift too far")
+HANDLER(add_overflow, "integer overflow")
+HANDLER(sub_overflow, "integer overflow")
+HANDLER(mul_overflow, "integer overflow")
+HANDLER(negate_overflow, "integer overflow")
+HANDLER(divrem_overflow, "integer division by zero or overflow")
+HANDLER(float_cast_overflow, "number too large for an integer")
+
+extern "C" void __ubsan_handle_out_of_bounds_abort(const host::Undefined* what, size_t index) {
+  const host::Place place = {what->location.file, static_cast<int>(what->location.line)};
+  host::fail("out of bounds: %s takes element %lld of %.80s at %s",
+             host::thread_text(*host::run.current).text, static_cast<long long>(index),
+             what->type->name, host::place_text(place).text);
+}
