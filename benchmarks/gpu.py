@@ -1,12 +1,16 @@
 """Check and time the CUDA kernels on this machine's GPU: all of it, in ten minutes, at once.
 
     python benchmarks/gpu.py [--target cuda] [--output FILE] [--logs DIR] [--commit NAME]
-                             [--only STAGE ...] [--budget SECONDS] [--total SECONDS]
+                             [--only STAGE,STAGE] [--budget SECONDS] [--total SECONDS]
+                             [--onto FILE]
 
 The stages (`STAGES`) run one after the other, each part of them in a process of its own with a
 limit of time, because a kernel that reads out of bounds takes the process's whole GPU context with
 it. What fails is recorded with its message, and the next part runs all the same. The JSON file is
 written anew after every part; a short table comes last.
+
+A longer look in several runs: ``--only`` some stages with more ``--budget``, and ``--onto`` the
+results of the runs before, whose other stages are kept.
 
 ``--target host`` tries all of it without a GPU: the kernels run on the CPU and networks are tiny,
 so that its figures mean nothing. PyTorch is installed by hand; without it the peers are skipped.
@@ -20,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,29 +58,28 @@ class Stage:
 
 
 STAGES = (
-    Stage("device", 30),
-    Stage("primitives", 60),
-    Stage("tests", 180),
-    Stage("sanitizer", 150, ("host", "memcheck", "racecheck")),
-    Stage("layers", 120, ("convolutions-1", "convolutions-8", "others")),
-    Stage("networks", 150, NETWORKS),
-    Stage("peers", 240, NETWORKS),
-    Stage("ceilings", 30),
-    Stage("profile", 60),
+    Stage("device", 15),
+    Stage("primitives", 45),
+    Stage("tests", 120),
+    Stage("sanitizer", 75, ("memcheck", "racecheck", "host")),
+    Stage("layers", 80, ("convolutions-1", "convolutions-8", "others")),
+    Stage("networks", 80, NETWORKS),
+    Stage("peers", 120, NETWORKS),
+    Stage("ceilings", 15),
+    Stage("profile", 30),
 )
 
 
 def run_stage(
     stage: Stage, options: argparse.Namespace, work: Path, budget_s: float
-) -> dict[str, Any]:
-    """Run a stage's parts within `budget_s` seconds and return what each of them found."""
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Run a stage's parts within `budget_s` seconds; yield each one's name and what it found."""
     end = time.monotonic() + budget_s
-    found = {}
     for number, part in enumerate(stage.parts, start=1):
         left = end - time.monotonic()
         last = number == len(stage.parts)
-        found[part] = run_part(stage.name, part, options, work, left if last else SHARE * left)
-    return found
+        limit_s = left if last else SHARE * left
+        yield part, run_part(stage.name, part, options, work, limit_s)
 
 
 def run_part(
@@ -134,6 +137,14 @@ def wait(process: subprocess.Popen[bytes], limit_s: float) -> str | None:
     return None
 
 
+def earlier_stages(file: Path | None) -> dict[str, Any]:
+    """Return the stages of an earlier run's results."""
+    if file is None:
+        return {}
+    stages: dict[str, Any] = json.loads(file.read_text())["stages"]
+    return stages
+
+
 def find_commit() -> str:
     """Return the version that is measured; a copy without its history has it from outside."""
     given = os.environ.get("TINYYOLO3_COMMIT")
@@ -158,6 +169,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--total", type=float, default=590.0, metavar="SECONDS", help="for all")
     parser.add_argument("--output", type=Path, default=RESULTS, help=f"default {RESULTS.name}")
     parser.add_argument("--logs", type=Path, help="folder for logs (default: the output's)")
+    parser.add_argument("--onto", type=Path, metavar="FILE", help="keep the stages of this file")
     parser.add_argument("--commit", default=None, help="the version that is measured")
     options = parser.parse_args(argv)
     options.only = names if options.only is None else options.only.split(",")
@@ -179,7 +191,7 @@ def main() -> None:
         "date": datetime.now(UTC).date().isoformat(),
         "target": options.target,
         "commit": options.commit,
-        "stages": {},
+        "stages": earlier_stages(options.onto),
     }
     with tempfile.TemporaryDirectory() as work:
         for stage in STAGES:
@@ -187,8 +199,10 @@ def main() -> None:
                 continue
             print(f"== {stage.name}, {end - time.monotonic():.0f} s left of all", flush=True)
             budget = min(options.budget or stage.budget_s, end - time.monotonic())
-            results["stages"][stage.name] = run_stage(stage, options, Path(work), budget)
-            write_json(options.output, results)
+            found = results["stages"][stage.name] = {}
+            for part, figures in run_stage(stage, options, Path(work), budget):
+                found[part] = figures
+                write_json(options.output, results)
     print("\n".join(summary_lines(results)), flush=True)
 
 

@@ -9,7 +9,9 @@ The run itself calls `convolution_table`.
 import argparse
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import astuple
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,9 @@ import numpy as np
 
 from gpu_context import Context, Record
 from gpu_timing import launch_ms
+from tinyyolo3.cuda.cubins import find_cubin
 from tinyyolo3.cuda.maps import empty_map, upload_map
+from tinyyolo3.cuda.sources import kernel_folder, read_source
 from tinyyolo3.cuda.target import DeviceArray, Target
 from tinyyolo3.darknet.config import parse_config
 from tinyyolo3.errors import TinyYoloError
@@ -35,8 +39,10 @@ from tinyyolo3.layers.convolution.cuda_algorithms import (
     conv_forward_cuda,
     gpu_of,
     pack_algorithm,
+    read_row,
 )
-from tinyyolo3.layers.convolution.cuda_tiles import Tile
+from tinyyolo3.layers.convolution.cuda_tiles import INSTANCES, ODD
+from tinyyolo3.layers.convolution.cuda_winograd import winograd_instance
 from tinyyolo3.network.build import build_graph
 from tinyyolo3.network.specs import Convolutional
 from tinyyolo3.testing.architectures import yolov3_config, yolov3_spp_config, yolov3_tiny_config
@@ -140,12 +146,29 @@ def convolution_table(context: Context, batch: int, record: Record) -> None:
     microseconds, the quickest first.
     """
     target = context.open_target()
+    if target.name == "cuda":
+        compile_ahead(target)
     for problem in problems(batch, context.tiny):
         name = " ".join(map(str, astuple(problem)))
         try:
             record(name, table_row(Bench(target, problem, context.tiny), gpu_of(target)))
         except TinyYoloError as found:
             record(name, {"error": str(found)})
+
+
+def compile_ahead(target: Target) -> None:
+    """Compile all instances at once, in several processes: NVRTC takes a second for each."""
+    kernels = [("convolution_blocked.cu", tile.instance()) for tile in INSTANCES]
+    kernels.append(("convolution_blocked.cu", ODD.instance(1)))
+    kernels += [("convolution_winograd.cu", winograd_instance(tile)) for tile in INSTANCES]
+    architecture = target.gpu.architecture  # type: ignore[attr-defined]  # only a GPU has one
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        for future in [pool.submit(_compile, *kernel, architecture) for kernel in kernels]:
+            future.result()
+
+
+def _compile(file: str, name: str, architecture: str) -> None:
+    find_cubin(read_source(kernel_folder() / file), [name], architecture)
 
 
 def table_row(bench: Bench, gpu: Gpu) -> dict[str, Any]:
@@ -177,14 +200,12 @@ def main() -> None:
     parser.add_argument("results", type=Path, help="what gpu.py wrote")
     results = json.loads(parser.parse_args().results.read_text())
     device = results["stages"]["device"]["all"]["name"]
-    rows = {}
-    for part, found in results["stages"]["layers"].items():
-        for row in found.values() if part.startswith("convolutions-") else ():
-            if isinstance(row, dict) and "algorithm" in row:
-                *sides, stride, dilation = row["problem"]
-                tile, outputs = row["algorithm"]
-                problem = Problem(*sides, stride=tuple(stride), dilation=dilation)
-                rows[problem] = Algorithm(Tile(*tile), outputs)
+    rows = dict(
+        read_row(row)
+        for part, found in results["stages"]["layers"].items()
+        for row in (found.values() if part.startswith("convolutions-") else ())
+        if isinstance(row, dict) and "algorithm" in row
+    )
     algorithms_file(device).write_text(algorithms_text(rows))
 
 

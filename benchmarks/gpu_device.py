@@ -24,7 +24,7 @@ PACKAGES = ("numpy", "numba", "cupy-cuda13x", "cupy-cuda12x", "cuda-bindings", "
 
 def measure(context: Context, part: str, record: Record) -> None:  # noqa: ARG001 (has one part)
     """Describe the machine."""
-    record("device", platform.processor() or platform.machine())
+    record("processor", platform.processor() or platform.machine())
     record("commit", context.commit)
     record("versions", {"python": platform.python_version(), **package_versions()})
     record("g++", first_line(["g++", "--version"]))
@@ -72,7 +72,7 @@ def ask_runtime() -> dict[str, Any]:
     properties = cupy.cuda.runtime.getDeviceProperties(0)
     name = properties["name"]
     return {
-        "device": name.decode() if isinstance(name, bytes) else str(name),
+        "name": name.decode() if isinstance(name, bytes) else str(name),
         "multiprocessors": int(properties["multiProcessorCount"]),
         "compute_capability": f"{properties['major']}.{properties['minor']}",
         "l2_bytes": int(properties["l2CacheSize"]),

@@ -80,12 +80,12 @@ def shared_layout() -> tuple[Launch, list[Array]]:
     return launch, [np.array([0, 4, 8, 16, 32, 48, 64], np.int32)]
 
 
-def arguments() -> tuple[Launch, list[Array]]:
+def parameters() -> tuple[Launch, list[Array]]:
     """Numbers, structs and a null pointer between one another."""
     first, second = MapStruct(2, 3, 5, 7, 11), MapStruct(13, 17, 19, 23, 29)
     args = (-5, first, 0.1, None, (3 << 32) + 9, second)
     scale = int(np.float32(0.1).view(np.int32))
-    return Launch("arguments", args, (poison(12),), block=1), [
+    return Launch("parameters", args, (poison(12),), block=1), [
         np.array([-5, 2, 3, 5, 7, 11, scale, 1, 3, 9, 13, 29], np.int32)
     ]
 
@@ -173,7 +173,7 @@ def fused_multiply_add(x: Array, y: Array, z: Array) -> Array:
 
 
 EXACT: tuple[Callable[[], tuple[Launch, list[Array]]], ...] = (
-    *(copies, shared_layout, arguments, collectives, atomics, arithmetic),
+    *(copies, shared_layout, parameters, collectives, atomics, arithmetic),
 )
 #: The elementary functions in the order of `elementary`, in float64.
 FUNCTIONS: dict[str, Callable[[Array], Array]] = {

@@ -20,7 +20,7 @@ def summary_lines(results: dict[str, Any]) -> list[str]:
 def device_of(results: dict[str, Any]) -> str:
     """Return the name of what was measured on."""
     found: dict[str, Any] = results["stages"].get("device", {}).get("all", {})
-    return str(found.get("device", "unknown device"))
+    return str(found.get("name", found.get("processor", "unknown device")))
 
 
 def best_exact(found: dict[str, Any], batch: int) -> tuple[str, dict[str, Any]] | None:

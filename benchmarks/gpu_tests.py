@@ -7,7 +7,9 @@ from importlib.util import find_spec
 from gpu_context import Context, Record
 from gpu_programs import last_lines, run_program
 
-FOLDERS = ("tests/kernels", "tests/engine/cuda")
+FOLDERS = ("tests/kernels", "tests/engine/cuda", "tests/pipeline", "tests/reference")
+#: Those that run on a target, by the parameter in their names or by the fixture `gpu`.
+CHOSEN = "cuda or gpu"
 #: Enough to see that the stage works, where the tests themselves run anyway.
 HOST_FOLDERS = ("tests/kernels/test_maxpool.py",)
 #: Tests of different files run side by side, each process with a context of its own.
@@ -26,6 +28,8 @@ def measure(context: Context, part: str, record: Record) -> None:  # noqa: ARG00
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short"]
     # Warnings of this machine's versions of other packages are not what is looked for.
     command += ["-W", "default", "--durations=10", *folders]
+    if not context.tiny:
+        command += ["-k", CHOSEN]
     if find_spec("xdist") and not context.tiny:
         # A kernel that breaks its process's context fails only that process's further tests.
         command += ["-n", str(PROCESSES), "--dist", "loadfile"]

@@ -2,7 +2,8 @@
 
     python benchmarks/tables.py [--check]
 
-They stand between two marker comments; ``--check`` only tells whether they are up to date.
+They stand between two marker comments each; ``--check`` only tells whether they are up to date. The
+GPU's are there only if ``results/gpu.json`` is.
 """
 
 import argparse
@@ -12,14 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gpu_tables import gpu_tables
+from markdown_tables import NONE, milliseconds, table
 from peers import ENTRIES
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
-BEGIN, END = "<!-- benchmark:cpu -->", "<!-- /benchmark:cpu -->"
+RESULTS = HERE / "results"
 OURS, OURS_BFLOAT16, OPENCV = "tinyyolo3", "tinyyolo3-bf16", "opencv"
-#: Where an engine has no figure.
-NONE = "–"
 
 Rows = dict[str, dict[str, Any]]
 
@@ -44,11 +45,11 @@ def cpu_tables(results: dict[str, Any]) -> str:
     ]
     return "\n".join(
         [
-            *_table(titles, ratios),
+            *table(titles, ratios),
             "",
             "Milliseconds of a forward pass, and peak MB, of each:",
             "",
-            *_table(["network", "threads", *(ENTRIES[name].label for name in engines)], figures),
+            *table(["network", "threads", *(ENTRIES[name].label for name in engines)], figures),
             "",
             _conditions(results, comparisons, engines),
         ]
@@ -83,7 +84,7 @@ def _ratios(network: str, gflop: float, threads: str, rows: Rows) -> list[str]:
         _against_best(rows, OURS),
         _ratio(opencv, ours, "network_ms"),
         _ratio(opencv, ours, "detect_ms"),
-        _milliseconds(ours["network_ms"]),
+        milliseconds(ours["network_ms"]),
         " / ".join(memory),
     ]
 
@@ -104,17 +105,7 @@ def _ratio(peer: dict[str, Any] | None, ours: dict[str, Any], what: str) -> str:
 
 
 def _figures(row: dict[str, Any] | None) -> str:
-    return NONE if row is None else f"{_milliseconds(row['network_ms'])} ({row['peak_mb']})"
-
-
-def _milliseconds(value: float) -> str:
-    """Return three digits, which is more than repeats."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-def _table(titles: list[str], lines: list[list[str]]) -> list[str]:
-    """Return the lines of a Markdown table."""
-    return [f"| {' | '.join(cells)} |" for cells in (titles, ["---"] * len(titles), *lines)]
+    return NONE if row is None else f"{milliseconds(row['network_ms'])} ({row['peak_mb']})"
 
 
 def _conditions(
@@ -141,11 +132,19 @@ def _conditions(
     )
 
 
-def with_table(readme: str, table: str) -> str:
-    """Return the README's text with what is between the markers replaced."""
-    before, _, rest = readme.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+def with_table(readme: str, table: str, name: str) -> str:
+    """Return the README's text with what is between a table's markers replaced."""
+    begin, end = markers(name)
+    before, found, rest = readme.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise SystemExit(f"{README.name} has no lines {begin} and {end}")
+    return f"{before}{begin}\n{table}\n{end}{after}"
+
+
+def markers(name: str) -> tuple[str, str]:
+    """Return the comments before and after a table."""
+    return f"<!-- benchmark:{name} -->", f"<!-- /benchmark:{name} -->"
 
 
 def main() -> None:
@@ -153,11 +152,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="exit with 1 if they are out of date")
     options = parser.parse_args()
-    tables = cpu_tables(json.loads((HERE / "results" / "cpu.json").read_text()))
-    text = README.read_text()
+    before = README.read_text()
+    text = before
+    for name, tables in {"cpu": cpu_tables, "gpu": gpu_tables}.items():
+        results = RESULTS / f"{name}.json"
+        if results.exists():
+            text = with_table(text, tables(json.loads(results.read_text())), name)
     if options.check:
-        sys.exit(with_table(text, tables) != text)
-    README.write_text(with_table(text, tables))
+        sys.exit(int(text != before))
+    README.write_text(text)
 
 
 if __name__ == "__main__":

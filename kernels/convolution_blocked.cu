@@ -90,7 +90,7 @@ template <class Tile>
 DEVICE_INLINE void store(const ConvolutionShape& p, const Tile& tile, int m0, int f0,
                          const float* biases, const float* residual, float* y) {
   const bool simple = p.activation == ACTIVATION_LINEAR || p.activation == ACTIVATION_LEAKY;
-  const float slope = p.activation == ACTIVATION_LEAKY ? 0.1f : 1.f;
+  const float slope = p.activation == ACTIVATION_LEAKY ? activations::leaky_slope : 1.f;
   const bool add = simple && residual != nullptr;
   const bool vectors = aligned16(y, p.y_pitch) && (!add || aligned16(residual, p.residual_pitch));
   const int pixels = output_pixels(p);

@@ -10,9 +10,10 @@
 // pass through memory twice more. And a small map needs no split-K, having E^2 products to share.
 // Three launches: winograd_inputs, winograd_multiply, winograd_outputs.
 //
-// Arrays: x, y, residual are maps, channels last. inputs [E^2][patches][channels_pitch], weights
+// Arrays: x, y, residual are maps, channels last. inputs [E^2][patches][terms], weights
 // [E^2][terms][filters_pitch] (G g G^T, made once on the CPU in float64), products
-// [E^2][patches][filters_pitch]; pitches are multiples of 4 and terms of 16, filled with zeros.
+// [E^2][patches][filters_pitch]; terms are the channels filled up with zeros to a multiple of 16,
+// filters_pitch (weight_pitch of the shape) the filters to one of 4.
 // Errors: the matrices' entries reach 8 for M = 4, and sums of them cancel; the bound is
 // tolerances.winograd. Reference: tinyyolo3/layers/convolution/reference.py.
 #include "convolution.cuh"
@@ -65,15 +66,14 @@ DEVICE_INLINE void transform_output(const float (&m)[6], float (&y)[4]) {
 
 // inputs[e] = elements of B^T d B. One thread takes one patch and one channel: neighbouring threads
 // have neighbouring channels, so that all loads and stores coalesce. Bound by memory.
-// Launch: 1-D, block 128, ceil(patches * channels_pitch / 128) blocks.
+// Launch: 1-D, block 128, ceil(patches * terms / 128) blocks.
 template <int M>
 __global__ void __launch_bounds__(128)
-    winograd_inputs(ConvolutionShape p, const float* __restrict__ x, float* inputs,
-                    int channels_pitch) {
+    winograd_inputs(ConvolutionShape p, const float* __restrict__ x, float* inputs, int terms) {
   constexpr int E = M + 2;
   const Patches patches = patches_of<M>(p);
   const int index = blockIdx.x * 128 + threadIdx.x;
-  const int channel = index % channels_pitch, patch = index / channels_pitch;
+  const int channel = index % terms, patch = index / terms;
   if (patch >= patches.count) return;
   const int line = patch / patches.columns;
   const int top = line % patches.rows * M - p.padding;
@@ -90,7 +90,7 @@ __global__ void __launch_bounds__(128)
     }
     transform_input(d, half[i]);
   }
-  const long long element = static_cast<long long>(patches.count) * channels_pitch;
+  const long long element = static_cast<long long>(patches.count) * terms;
 #pragma unroll
   for (int j = 0; j < E; j++) {
     float d[E], v[E];
@@ -102,32 +102,33 @@ __global__ void __launch_bounds__(128)
   }
 }
 
-// Copies slices of a matrix [m][k], rows `pitch` apart: four columns and every `step`-th row. Rows
-// from `count` on and columns from `pitch` on count as zeros.
+// Copies slices of a matrix [m][k], the e-th of those of `count` rows of `terms` numbers: this thread
+// has four columns and every `step`-th row. Rows from `count` on are zeros.
 template <class Tile>
 struct MatrixRows {
   static constexpr int across = Tile::BK / 4, step = Tile::threads / across;
   static constexpr int rows = Tile::BM / step;
   static_assert(Tile::threads % across == 0 && Tile::BM % step == 0, "copies are even");
 
-  const float* next;
-  int pitch, count, column, to;
+  const float* matrix;
+  const int& terms;
+  int next, left, to;
 
-  DEVICE_INLINE MatrixRows(const float* matrix, int pitch, int count, int m0) : pitch(pitch) {
-    const int row = threadIdx.x / across;
-    column = threadIdx.x % across * 4;
+  DEVICE_INLINE MatrixRows(const float* matrix, const int& terms, int count, int e, int m0)
+      : matrix(matrix), terms(terms) {
+    const int row = threadIdx.x / across, column = threadIdx.x % across * 4;
     to = row * Tile::BK + column;
-    next = matrix + static_cast<long long>(m0 + row) * pitch + column;
-    this->count = count - (m0 + row);
+    next = (e * count + m0 + row) * terms + column;
+    left = count - (m0 + row);
   }
 
+  // Begins the copies of a slice and goes on to the next.
   DEVICE_INLINE void copy(float* shared) {
 #pragma unroll
     for (int r = 0; r < rows; r++)
-      dev::cp_async16(shared + to + r * step * Tile::BK, next + r * step * pitch,
-                      r * step < count && column < pitch);
+      dev::cp_async16(shared + to + r * step * Tile::BK, matrix + (next + r * step * terms),
+                      r * step < left);
     next += Tile::BK;
-    column += Tile::BK;
   }
 };
 
@@ -137,22 +138,20 @@ struct MatrixRows {
 template <int BM, int BN, int BK, int TM, int TN, int STAGES, int BLOCKS_PER_SM>
 __global__ void __launch_bounds__(GemmTile<BM, BN, BK, TM, TN, STAGES>::threads, BLOCKS_PER_SM)
     winograd_multiply(const float* __restrict__ inputs, const float* __restrict__ weights,
-                      float* products, int patches, int channels_pitch, int terms,
-                      int filters_pitch) {
+                      float* products, int patches, int terms, int filters_pitch) {
   using Tile = GemmTile<BM, BN, BK, TM, TN, STAGES>;
   typename Tile::Shared& shared = SHARED_STRUCT(typename Tile::Shared);
   const int tiles_f = dev::ceil_div(filters_pitch, BN);
   const int m0 = blockIdx.x / tiles_f * BM, f0 = blockIdx.x % tiles_f * BN;
-  const long long e = blockIdx.y;
+  const int e = blockIdx.y;
 
   Tile tile;
-  MatrixRows<Tile> rows(inputs + e * patches * channels_pitch, channels_pitch, patches, m0);
-  ColumnRows<Tile> columns(weights + e * terms * filters_pitch, filters_pitch, f0, 0);
-  tile.accumulate(shared, dev::ceil_div(channels_pitch, BK), [&](typename Tile::Stage& stage) {
+  MatrixRows<Tile> rows(inputs, terms, patches, e, m0);
+  ColumnRows<Tile> columns(weights, filters_pitch, f0, e * terms);
+  tile.accumulate(shared, terms / BK, [&](typename Tile::Stage& stage) {
     rows.copy(stage.x);
     columns.copy(stage.w);
   });
-  float* to = products + e * patches * filters_pitch;
 #pragma unroll
   for (int i = 0; i < TM; i++) {
     const int m = m0 + tile.row + 4 * i;
@@ -160,7 +159,7 @@ __global__ void __launch_bounds__(GemmTile<BM, BN, BK, TM, TN, STAGES>::threads,
     for (int j = 0; j < TN; j += 4) {
       const int f = f0 + tile.column + 8 * j;
       if (m < patches && f < filters_pitch)
-        *reinterpret_cast<float4*>(to + static_cast<long long>(m) * filters_pitch + f) =
+        *reinterpret_cast<float4*>(products + (e * patches + m) * filters_pitch + f) =
             make_float4(tile.sums[i][j], tile.sums[i][j + 1], tile.sums[i][j + 2],
                         tile.sums[i][j + 3]);
     }

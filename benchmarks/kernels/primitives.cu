@@ -57,7 +57,7 @@ extern "C" __global__ void shared_layout(int* out) {
 }
 
 // One thread: what arrives of arguments of every size, between one another.
-extern "C" __global__ void arguments(int first, Map map, float scale, const float* none,
+extern "C" __global__ void parameters(int first, Map map, float scale, const float* none,
                                      long long offset, Map other, int* out) {
   out[0] = first;
   out[1] = map.images;

@@ -17,9 +17,9 @@ def load(model: Model, threads: int, **options: Any) -> Engine:
         if name not in inspect.signature(tinyyolo3.load).parameters:
             raise UnavailableError(f"tinyyolo3.load of this version takes no {name}=")
     tinyyolo3.warmup()  # without it the first runs would be plain NumPy's
-    size = (model.side, model.side)
+    usual: dict[str, Any] = {"device": "cpu", "size": (model.side, model.side), "threads": threads}
     try:
-        detector = tinyyolo3.load(model.cfg, model.weights, size=size, threads=threads, **options)
+        detector = tinyyolo3.load(model.cfg, model.weights, **(usual | options))
     except tinyyolo3.TinyYoloError as error:
         if not options:
             raise

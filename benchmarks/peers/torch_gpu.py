@@ -80,7 +80,7 @@ class TorchNetwork:
         self._input = torch.from_numpy(blob).to(device=device, dtype=dtype, memory_format=order)
         if setting.compiled:
             torch._inductor.config.freezing = True
-            self._network = torch.compile(self._network)
+            self._network = torch.compile(self._network, dynamic=False)
 
     def run(self) -> list[torch.Tensor]:
         """Begin a forward pass and return the logits of the heads, on the device."""

@@ -1,5 +1,5 @@
-// arithmetic.h -- CUDA's arithmetic functions. `__fmul_rn` and its like are plain operators: kernels
-// are compiled with -ffp-contract=off, so that nothing is fused behind the source's back.
+// arithmetic.h -- CUDA's arithmetic functions. `__fmul_rn` and its like are plain operators:
+// kernels are compiled with -ffp-contract=off, so that nothing is fused behind the source's back.
 #pragma once
 #include <cmath>
 #include <cstring>

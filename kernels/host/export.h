@@ -1,4 +1,4 @@
-// export.h -- how a kernel in a library is called from outside, by ctypes: EMU_EXPORT gives it a
+// export.h -- how a kernel in a library is called from outside, by ctypes: HOST_EXPORT gives it a
 // function of fixed type. The other side is tinyyolo3/cuda/host_module.py.
 #pragma once
 #include <cstddef>
@@ -48,11 +48,11 @@ int argument_sizes(void (*)(Arguments...), int* sizes) {
 
 }  // namespace host
 
-#define EMU_API extern "C" __attribute__((visibility("default")))
-#define EMU_EXPORT(symbol, ...)                                                  \
-  EMU_API int symbol(const host::Launch* how, void** arguments) {                \
+#define HOST_API extern "C" __attribute__((visibility("default")))
+#define HOST_EXPORT(symbol, ...)                                                  \
+  HOST_API int symbol(const host::Launch* how, void** arguments) {                \
     return host::launch_kernel(__VA_ARGS__, *how, arguments);                    \
   }                                                                              \
-  EMU_API int symbol##_args(int* sizes) {                                        \
+  HOST_API int symbol##_args(int* sizes) {                                        \
     return host::argument_sizes(__VA_ARGS__, sizes);                             \
   }

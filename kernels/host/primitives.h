@@ -1,5 +1,5 @@
-// primitives.h -- what threads do together: barriers, exchanges within a warp, atomics, copies. Each
-// is a word of CUDA over a function of the run time.
+// primitives.h -- what threads do together: barriers, exchanges within a warp, atomics, copies.
+// Each is a word of CUDA over a function of the run time.
 #pragma once
 #include <cstddef>
 #include <cstring>
@@ -36,7 +36,7 @@ HOST_INLINE int __any_sync(unsigned mask, int predicate, HOST_CALLER) {
   return host::warp_ballot(mask, predicate != 0, caller) != 0;
 }
 HOST_INLINE int __all_sync(unsigned mask, int predicate, HOST_CALLER) {
-  return host::warp_ballot(mask, predicate != 0, caller) == mask;
+  return host::warp_ballot(mask, predicate == 0, caller) == 0;
 }
 
 namespace host {
@@ -67,8 +67,8 @@ HOST_SHUFFLE(__shfl_xor_sync, exclusive_or)
 
 namespace host {
 
-// A thread is never interrupted between the two calls, which are the run time's, so that a checker of
-// plain accesses does not see them as such.
+// A thread is never interrupted between the two calls. They are the run time's, so that check mode
+// does not take them for plain accesses.
 template <class T, class Update>
 HOST_INLINE T atomic_update(T* address, Update update) {
   T old;

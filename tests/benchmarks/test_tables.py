@@ -1,5 +1,7 @@
 """The tables say what is stored."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,5 +68,80 @@ def test_versions_and_precisions_are_named_once(results) -> None:
 
 
 def test_only_what_is_between_the_markers_changes() -> None:
-    readme = f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n"
-    assert tables.with_table(readme, "new") == readme.replace("old", "new")
+    begin, end = tables.markers("gpu")
+    readme = f"before\n{begin}\nold\n{end}\nafter\n"
+    assert tables.with_table(readme, "new", "gpu") == readme.replace("old", "new")
+
+
+def test_a_readme_without_the_markers_is_refused() -> None:
+    with pytest.raises(SystemExit, match="has no lines <!-- benchmark:cpu --> and"):
+        tables.with_table("before", "new", "cpu")
+
+
+@pytest.fixture
+def files(results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A README with markers, and the CPU's results, in a folder of their own."""
+    monkeypatch.setattr(tables, "README", tmp_path / "README.md")
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    lines = [marker for name in ("cpu", "gpu") for marker in tables.markers(name)]
+    tables.README.write_text("\n".join(lines))
+    (tmp_path / "cpu.json").write_text(json.dumps(results))
+    return tmp_path
+
+
+def check(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr("sys.argv", ["tables.py", *arguments])
+    tables.main()
+
+
+GPU = {
+    **{"target": "cuda", "commit": "abc", "date": "2030-01-02"},
+    "stages": {
+        "device": {
+            "all": {
+                "name": "Abacus 9000",
+                "nvrtc": "13.5",
+                "versions": {"torch": "2", "numpy": "3"},
+            }
+        },
+        "networks": {
+            "yolo": {
+                "batch 1": {"forward": {"ms": 2.2}, "detect_ms": 2.6},
+                "errors": {"relative": [1e-7, 4e-7]},
+            },
+            "other": {"batch 8": {"forward": {"ms": 12.0}, "detect_ms": 1.5}},
+        },
+        "peers": {
+            "yolo": {
+                "torch": {"version": "2", "cudnn": 91002},
+                "batch 1, graph, channels last": {
+                    **{"exact": True, "ms": 3.0, "ours_ms": 2.0, "ratio": 1.5}
+                },
+                "batch 1, TF32, graph": {"exact": False, "ms": 1.0, "ours_ms": 2.0, "ratio": 0.5},
+            }
+        },
+        "ceilings": {"all": {"copy_gb_per_s": 4300.0, "fp32_tflop_per_s": 51.0}},
+    },
+}
+
+
+def test_the_gpus_table_is_there_if_its_results_are(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check(monkeypatch)
+    with pytest.raises(SystemExit, match=r"^0$"):
+        check(monkeypatch, "--check")
+    assert "Abacus" not in tables.README.read_text()
+    (files / "gpu.json").write_text(json.dumps(GPU))
+    with pytest.raises(SystemExit, match=r"^1$"):
+        check(monkeypatch, "--check")
+    check(monkeypatch)
+    lines = tables.README.read_text().splitlines()
+    (row,) = [line for line in lines if line.startswith("| yolo | 1 | 1.50")]
+    cells = [cell.strip() for cell in row.split("|")[1:-1]]
+    assert cells[2:4] == ["1.50 (graph, channels last)", "2.00"]
+    assert cells[4:] == ["1.00", "–", "–", "2.60", "4e-07"]
+    assert "| other | 8 | – | 12.0 | – | – | – | 1.50 | – |" in lines
+    (conditions,) = [line for line in lines if "Abacus 9000" in line]
+    assert "torch 2, NumPy 3, cuDNN 91002, NVRTC 13.5; commit abc, 2030-01-02." in conditions
+    assert "copies 4.3 TB/s and multiplies float32 matrices at 51 TFLOP/s" in conditions

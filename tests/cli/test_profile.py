@@ -10,11 +10,13 @@ import re
 import numpy as np
 import pytest
 
+from tinyyolo3.cuda.host import HostTarget
 from tinyyolo3.darknet.config import parse_config
 from tinyyolo3.darknet.weights import write_weights
 from tinyyolo3.engine.cpu import profile as engine_profile
 from tinyyolo3.engine.cpu.engine import PlannedNetwork
 from tinyyolo3.errors import InputError
+from tinyyolo3.loading import load_on
 from tinyyolo3.network.build import build_graph
 from tinyyolo3.network.parameters import network_slots
 from tinyyolo3.network.summary import summarize
@@ -233,6 +235,12 @@ class TestFunction:
     def test_one_picture_at_a_time(self, load_unequal, x):
         with pytest.raises(InputError, match=r"expected one picture .* a batch of 2"):
             engine_profile.profile_network(load_unequal(), np.concatenate([x, x]))
+
+    def test_only_the_cpus_steps_are_measured(self, unequal, x):
+        cfg, weights = (argument.split("=", 1)[1] for argument in unequal)
+        network = load_on(HostTarget(), cfg, weights).network
+        with pytest.raises(InputError, match="load the network with device='cpu'"):
+            engine_profile.profile_network(network, x)
 
     def test_unfolded_network_has_no_plan(self, load_unequal, x):
         with pytest.raises(InputError, match="without a plan"):

@@ -147,7 +147,7 @@ def test_the_kernels_convolve_as_the_reference(
     check(target, x, weights, *options)
 
 
-@pytest.mark.parametrize("tile", INSTANCES, ids=lambda tile: tile.instance(4))
+@pytest.mark.parametrize("tile", INSTANCES, ids=lambda tile: tile.instance())
 def test_every_tile(target: Target, tile: Tile) -> None:
     x = normal_map((1, 20, 13, 11), np.float32, 1)
     weights = normal_map((70, 20, 3, 3), np.float32, 2)
@@ -167,7 +167,7 @@ def test_the_transforms_filter_minimally(outputs: int) -> None:
 def test_too_small_a_workspace_is_refused(target: Target) -> None:
     x, out = empty_map(target, 1, 8, 8, 4), empty_map(target, 1, 8, 8, 8)
     packed = target.upload(pack_winograd(np.zeros((8, 4, 3, 3), np.float32), 2))
-    with pytest.raises(InputError, match="3072 numbers of workspace, found 0"):
+    with pytest.raises(InputError, match="6144 numbers of workspace, found 0"):
         conv_forward_winograd_cuda(
             *(target, x, packed, target.upload(np.zeros(8, np.float32)), out),
             outputs=2,

@@ -21,6 +21,7 @@ from tinyyolo3.boxes.nms_cuda import (
     sort_rows_cuda,
 )
 from tinyyolo3.cuda.target import Target
+from tinyyolo3.errors import InputError
 from tinyyolo3.testing.strategies import seeds
 
 options = st.fixed_dictionaries(
@@ -122,13 +123,13 @@ def test_overlaps_have_the_bits_of_a_cpu(target: Target, seed: int, kind: str, b
     """With two boxes' own overlap for threshold, its last bit decides whether both survive."""
     rng = np.random.default_rng(seed)
     rows = np.zeros(40, ROW)
-    rows["box_cxcywh_unit"] = rng.uniform(0.3, 0.7, (40, 4))
+    rows["box_cxcywh_unit"] = rng.uniform(0, 1, (40, 4))  # many of them far apart
     rows["confidence"] = rng.uniform(0.1, 1, 40)
     rows["candidate"] = np.arange(40)
     boxes = rows["box_cxcywh_unit"].copy()
     greedy = kind == "greedy"
     overlap = iou_matrix_cxcywh(boxes, boxes) if greedy else diou_matrix_cxcywh(boxes, boxes, beta)
-    for threshold in rng.choice(overlap[(overlap > 0) & (overlap < 1)], 4):
+    for threshold in rng.choice(overlap[(overlap > 0) & (overlap < 1)], 8):
         for nms in (threshold, np.nextafter(threshold, np.float32(0))):
             choice = {"nms": float(nms), "nms_kind": kind, "agnostic": False, "beta_nms": beta}
             assert_same(suppress_on(target, [rows], 64, choice)[0], expected_rows(rows, choice))
@@ -186,5 +187,7 @@ def test_capacity_grows_by_fours_up_to_a_limit(
     assert larger_capacity(decoded, capacity) == wanted
 
 
-def test_a_capacity_is_whole_blocks(target: Target) -> None:
+def test_a_capacity_is_whole_blocks_up_to_the_largest(target: Target) -> None:
     assert BoxBuffers.allocate(target, 1, 1).capacity == 256
+    with pytest.raises(InputError, match="16384 rows of a picture at most, not 16385"):
+        BoxBuffers.allocate(target, 1, LARGEST_CAPACITY + 1)

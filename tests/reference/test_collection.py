@@ -1,6 +1,8 @@
 """Sixteen networks of Darknet's collection, v2 to v7, against Darknet's stored answers."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -8,6 +10,8 @@ import numpy as np
 import pytest
 
 import tinyyolo3
+from tinyyolo3.cuda.target import Target
+from tinyyolo3.loading import load_on
 from tinyyolo3.testing.tolerances import COLLECTION_BOX, COLLECTION_PROBABILITY
 
 NETWORKS = (
@@ -22,10 +26,27 @@ def test_network_gives_darknets_answer(
     network: str, reference: Path, random_weights: ModuleType, tmp_path: Path
 ) -> None:
     cfg = reference / "cfg_collection" / f"{network}.cfg"
+    check_answer(cfg, random_weights, tmp_path / "random.weights", tinyyolo3.load)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_network_on_a_gpu_gives_darknets_answer(
+    network: str, gpu: Target, reference: Path, random_weights: ModuleType, tmp_path: Path
+) -> None:
+    cfg = reference / "cfg_collection" / f"{network}.cfg"
+    check_answer(cfg, random_weights, tmp_path / "random.weights", partial(load_on, gpu))
+
+
+def check_answer(
+    cfg: Path,
+    random_weights: ModuleType,
+    weights: Path,
+    load: Callable[[Path, Path], tinyyolo3.Detector],
+) -> None:
+    """Compare a network's output, or its candidates, with Darknet's."""
     answer = json.loads(cfg.with_suffix(".json").read_text())
-    weights = tmp_path / "random.weights"
     assert random_weights.write_random_weights(cfg, weights, seed=1) == answer["params"]
-    detector = tinyyolo3.load(cfg, weights)
+    detector = load(cfg, weights)
     weights.unlink()
     width, height = answer["size"]
     x = np.random.RandomState(7).random_sample((1, 3, height, width)).astype(np.float32)

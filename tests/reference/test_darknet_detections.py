@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 import tinyyolo3
+from tinyyolo3.cuda.target import Target
 from tinyyolo3.engine.cpu.arithmetic import HAS_BFLOAT16
+from tinyyolo3.loading import load_on
 from tinyyolo3.testing.tolerances import (
     BFLOAT16_CONFIDENCE,
     BFLOAT16_CORNER_PX,
@@ -17,6 +19,8 @@ from tinyyolo3.testing.tolerances import (
 
 MODELS = ("yolo-fastest-1.1", "yolo-fastest-1.1-xl", "mobilenetv2-yolov3-nano-coco", "yoloface-50k")
 IMAGES = ("dog.png", "eagle.png", "kite.png", "person.png")
+#: Those that run on a target of kernels without a GPU in seconds.
+QUICK_MODELS = ("yolo-fastest-1.1", "yoloface-50k")
 #: What Darknet's file has: 4 models, 4 images, 2 ways to resize.
 CASES = len(MODELS) * len(IMAGES) * 2
 
@@ -73,6 +77,25 @@ def test_bfloat16_finds_the_same_boxes(model: str, reference: Path, answers: lis
             corner_px=BFLOAT16_CORNER_PX,
         )
         assert not problems, (answer["image"], answer["resize"], problems)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_kernels_find_darknets_boxes(
+    model: str, quick_target: Target, reference: Path, answers: list[dict]
+) -> None:
+    if model not in QUICK_MODELS and quick_target.name != "cuda":
+        pytest.skip("takes a GPU: TINYYOLO3_TARGET=cuda")
+    folder = reference / "models" / model
+    detector = load_on(quick_target, folder / "model.cfg", folder / "model.weights")
+    for resize in ("letterbox", "stretch"):
+        cases = [a for a in answers if a["model"] == model and a["resize"] == resize]
+        options = {"threshold": cases[0]["threshold"], "nms": cases[0]["nms_iou"]}
+        images = [reference / "images" / answer["image"] for answer in cases]
+        together = detector.detect(images, resize=resize, batch=3, **options)
+        for answer, found in zip(cases, together, strict=True):
+            assert (answer["threshold"], answer["nms_iou"]) == tuple(options.values())
+            problems = compare(found, answer["detections"], answer["threshold"])
+            assert not problems, (answer["image"], resize, problems)
 
 
 def compare(

@@ -41,7 +41,10 @@ def select_target(device: str = "auto", *, cpu_only: str | None = None) -> Targe
     if device == "cuda":
         if cpu_only is not None:
             raise BackendError(f"device='cuda': {cpu_only} belongs to device='cpu'")
-        return _open_cuda()
+        try:
+            return _open_cuda()
+        except BackendError as problem:
+            raise BackendError(f"device='cuda': {problem}") from problem
     if cpu_only is not None or os.environ.get("CUDA_VISIBLE_DEVICES") in HIDDEN:
         return None
     if find_spec("cupy") is None:

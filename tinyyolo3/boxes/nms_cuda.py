@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tinyyolo3.boxes.call_cuda import CallBuffers
 from tinyyolo3.boxes.decode_cuda import ROW, DeviceHead, RowBuffers, decode_cuda
 from tinyyolo3.cuda.target import DeviceArray, Target
+from tinyyolo3.errors import InputError
 
 #: Rows of a picture that there is room for at first; a photograph has some dozens.
 FIRST_CAPACITY = 1024
@@ -76,7 +77,14 @@ class BoxBuffers:
             target: where they are.
             images: pictures in a batch.
             capacity: rows of a picture, rounded up to a multiple of 256.
+
+        Raises:
+            InputError: the capacity exceeds `LARGEST_CAPACITY`.
         """
+        if capacity > LARGEST_CAPACITY:
+            raise InputError(
+                f"a GPU suppresses {LARGEST_CAPACITY} rows of a picture at most, not {capacity}"
+            )
         capacity = -(-capacity // _BLOCK) * _BLOCK
         return cls(
             RowBuffers.allocate(target, images, capacity),

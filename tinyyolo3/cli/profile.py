@@ -91,6 +91,8 @@ def run(arguments: Namespace) -> int:
     """
     with ExitStack() as stack:
         write = stack.enter_context(json_value(arguments.json)) if arguments.json else None
+        if arguments.device == "auto":  # whose steps can be measured
+            arguments.device = "cpu"
         detector = load_detector(arguments)
         profile = measure(
             detector,

@@ -109,6 +109,6 @@ def describe(outcomes: "Sequence[Outcome]") -> list[str]:
     lines = [
         f"{outcome.case.name}, {outcome.case.label}: {outcome.problem}" for outcome in failures
     ]
-    count = f"{len(rows)} kernels, {len(outcomes)} shapes"
+    count = f"{len(outcomes)} shapes of {len(rows)} kernel{'' if len(rows) == 1 else 's'}"
     ending = f"{len(failures)} FAILED" if failures else "all ok"
     return [*format_table(heads, rows, right=RIGHT), "", *lines, f"{count}: {ending}"]

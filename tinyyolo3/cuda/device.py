@@ -92,7 +92,7 @@ def _import_cupy() -> Any:
         import cupy
     except ImportError as problem:
         if problem.name == "cupy":
-            raise BackendError(f'device="cuda" needs CuPy: {INSTALL}') from None
+            raise BackendError(f"CuPy is not installed: {INSTALL}") from None
         raise BackendError(f"CuPy cannot be imported ({problem}): {INSTALL}") from None
     return cupy
 

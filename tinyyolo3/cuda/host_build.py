@@ -38,11 +38,11 @@ MODES = {
     "fast": f"{_COMMON} -O2 -march=native -g1",
     "check": f"{_COMMON} -O1 -g -fno-inline-functions -fno-tree-vectorize -fsanitize=thread "
     "-fsanitize=bounds,alignment,shift,signed-integer-overflow,integer-divide-by-zero,"
-    "float-cast-overflow -fno-sanitize-recover=all -DEMU_CHECK",
+    "float-cast-overflow -fno-sanitize-recover=all -DHOST_CHECK",
 }
 #: Flags of each mode for the run time.
 _RUNTIME = "-std=c++17 -O2 -march=native -g -fPIC -w"
-_RUNTIME_MODES = {"fast": _RUNTIME, "check": f"{_RUNTIME} -DEMU_CHECK"}
+_RUNTIME_MODES = {"fast": _RUNTIME, "check": f"{_RUNTIME} -DHOST_CHECK"}
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def build_library(
 
     Args:
         source: the kernel file.
-        names: the kernels that are wanted; number i becomes the symbol ``emu_k<i>``.
+        names: the kernels that are wanted; number i becomes the symbol ``host_k<i>``.
         mode: of `MODES`.
         defines: macros beside the package's own.
 
@@ -75,7 +75,7 @@ def build_library(
     """
     compiler = find_compiler()
     macros = "".join(f"#define {n} {v}\n" for n, v in {**DEFINES, **(defines or {})}.items())
-    exports = "".join(f"EMU_EXPORT(emu_k{i}, {name})\n" for i, name in enumerate(names))
+    exports = "".join(f"HOST_EXPORT(host_k{i}, {name})\n" for i, name in enumerate(names))
     text = (
         f'{macros}#include "{HOST}cuda.h"\n#line 1 {_quoted(source.name)}\n{source.text}\n'
         f'#line 1 "<exports>"\n{exports}'
@@ -89,9 +89,9 @@ def build_library(
     )  # fmt: skip
     entry = load_entry("host", key, ".so")
     if entry is None:
-        objects = [_runtime_object(compiler, file, mode) for file in runtime]
         folders = [source.folder] if source.folder is not None else []
         made = _compile(compiler, text, MODES[mode], folders, source.name)
+        objects = [_runtime_object(compiler, file, mode) for file in runtime]
         entry = save_entry("host", key, ".so", _link(compiler, made, objects), {})
     return entry.file
 

@@ -13,6 +13,7 @@ what costs no time.
 import ctypes
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,10 @@ class HostModule:
         self.names = [*plain, *name_expressions]
         self._file = build_library(self.source, self.names, mode, defines)
         self._library = ctypes.CDLL(str(self._file))
-        self._library.emu_error.restype = ctypes.c_char_p
-        self._library.emu_so_base.restype = ctypes.c_size_t
+        self._library.host_error.restype = ctypes.c_char_p
+        self._library.host_library_base.restype = ctypes.c_size_t
+        if mode == "check":
+            self._library.host_unwritten.restype = ctypes.c_size_t
 
     def get_function(self, name: str) -> "HostKernel":
         """Return a kernel.
@@ -96,7 +99,7 @@ class HostModule:
 
     def explain(self, message: str) -> str:
         """Return the run time's message with source lines instead of addresses."""
-        base = int(self._library.emu_so_base())
+        base = int(self._library.host_library_base())
         return with_source_lines(message, self._file, base, self.source)
 
 
@@ -106,9 +109,9 @@ class HostKernel:
     def __init__(self, module: HostModule, signature: Signature, number: int) -> None:
         self.signature = signature
         self._module, self._library = module, module._library
-        self._function = getattr(self._library, f"emu_k{number}")
+        self._function = getattr(self._library, f"host_k{number}")
         sizes = (ctypes.c_int * 256)()
-        self.sizes = list(sizes[: getattr(self._library, f"emu_k{number}_args")(sizes)])
+        self.sizes = list(sizes[: getattr(self._library, f"host_k{number}_args")(sizes)])
 
     def __call__(
         self,
@@ -149,16 +152,16 @@ class HostKernel:
             regions = self._register(given, outputs, unwritten)
             try:
                 failed = self._function(ctypes.byref(launch), pointers)
-                answer = self._library.emu_error().decode(errors="replace")
-                missing = 0 if failed else self._count_missing(regions, outputs)
+                answer = self._library.host_error().decode(errors="replace")
+                missing = "" if failed else self._missing(regions, outputs)
             finally:
                 if regions:
-                    self._library.emu_unregister_all()
+                    self._library.host_unregister_all()
         place = f"{self._module.source.name}: {self.signature.name}"
         if failed:
             raise KernelError(f"{place}: {self._module.explain(answer)}")
         if missing:
-            raise KernelError(f"{place}: {missing} bytes of its outputs were never written")
+            raise KernelError(f"{place}: never written: {missing}")
 
     def _check_sizes(self, values: Sequence[NDArray[Any]]) -> None:
         """Refuse a struct that has not the size that the compiler gave it."""
@@ -176,43 +179,73 @@ class HostKernel:
         arguments: Sequence[Converted],
         outputs: Sequence[NDArray[Any]],
         unwritten: Sequence[NDArray[Any]],
-    ) -> dict[tuple[int, int], bool]:
-        """Tell the run time which memory there is; return each region and whether it is written."""
+    ) -> list["_Region"]:
+        """Tell the run time which memory there is, and return it; only in check mode."""
         if self._module.mode != "check":
-            return {}
-        fresh = {id(array) for array in (*outputs, *unwritten)}
-        arrays = [
-            argument
-            for parameter, argument in zip(self.signature.parameters, arguments, strict=True)
-            if parameter.is_pointer and argument is not None
-        ]
-        ids = [id(array) for array in arrays]
-        spans = sorted(
-            (a.ctypes.data, a.ctypes.data + a.nbytes, id(a) not in fresh or ids.count(id(a)) > 1)
-            for a in arrays
-        )
-        regions: dict[tuple[int, int], bool] = {}
-        for first, end, written in spans:
-            last = next(reversed(regions), (0, 0))
-            if first < last[1]:  # arrays that overlap are one region
-                written = regions.pop(last) or written
-                first, end = last[0], max(end, last[1])
-            regions[first, end] = written
-        for (first, end), written in regions.items():
-            size = ctypes.c_size_t(end - first)
-            self._library.emu_register(ctypes.c_void_p(first), size, int(written))
+            return []
+        regions = _find_regions(self.signature.parameters, arguments, [*outputs, *unwritten])
+        for region in regions:
+            address, size = ctypes.c_void_p(region.first), ctypes.c_size_t(region.size)
+            self._library.host_register(address, size, int(region.written), region.names.encode())
         return regions
 
-    def _count_missing(
-        self, regions: Mapping[tuple[int, int], bool], outputs: Sequence[NDArray[Any]]
-    ) -> int:
-        """Return how many bytes of the outputs are still unwritten."""
-        count = 0
-        for output in outputs:
-            first = output.ctypes.data
-            if regions.get((first, first + output.nbytes)) is False:
-                count += int(self._library.emu_unwritten(ctypes.c_void_p(first)))
-        return count
+    def _missing(self, regions: Sequence["_Region"], outputs: Sequence[NDArray[Any]]) -> str:
+        """Return in words which bytes of the outputs nobody has written; empty if all are."""
+        wanted = {(output.ctypes.data, output.ctypes.data + output.nbytes) for output in outputs}
+        words = []
+        for region in regions:
+            if region.written or (region.first, region.end) not in wanted:
+                continue
+            start = ctypes.c_size_t()
+            address = ctypes.c_void_p(region.first)
+            count = self._library.host_unwritten(address, ctypes.byref(start))
+            if count:
+                words.append(
+                    f"{count} of {region.size} bytes of {region.names}, from byte {start.value} on"
+                )
+        return "; ".join(words)
+
+
+@dataclass(frozen=True)
+class _Region:
+    """Memory that a kernel may touch: an array, or several that overlap."""
+
+    first: int
+    end: int
+    written: bool
+    names: str
+
+    @property
+    def size(self) -> int:
+        return self.end - self.first
+
+
+def _find_regions(
+    parameters: Sequence[Parameter],
+    arguments: Sequence[Converted],
+    fresh: Sequence[NDArray[Any]],
+) -> list[_Region]:
+    """Return the memory of a launch's arrays; those of `fresh` have no contents yet."""
+    pairs = zip(parameters, arguments, strict=True)
+    arrays = [(p.name, a) for p, a in pairs if p.is_pointer and a is not None]
+    ids, fresh_ids = [id(array) for _, array in arrays], {id(array) for array in fresh}
+    spans = [
+        _Region(
+            array.ctypes.data,
+            array.ctypes.data + array.nbytes,
+            id(array) not in fresh_ids or ids.count(id(array)) > 1,
+            name,
+        )
+        for name, array in arrays
+    ]
+    regions: list[_Region] = []
+    for span in sorted(spans, key=lambda span: span.first):
+        if regions and span.first < regions[-1].end:
+            last = regions.pop()
+            end, written = max(span.end, last.end), span.written or last.written
+            span = _Region(last.first, end, written, f"{last.names}, {span.names}")
+        regions.append(span)
+    return regions
 
 
 def _value(parameter: Parameter, argument: Converted) -> NDArray[Any]:

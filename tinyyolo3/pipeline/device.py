@@ -6,7 +6,7 @@ the pictures of the next are read and sent, and boxes of the one before are turn
 
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
-from queue import Empty, SimpleQueue
+from queue import Empty, LifoQueue
 
 from tinyyolo3.arrays import ByteArray
 from tinyyolo3.engine.cuda.engine import CudaEngine
@@ -25,7 +25,8 @@ class DevicePipeline:
 
     def __init__(self, engine: CudaEngine) -> None:
         """Make the slots; they take no memory yet."""
-        self._free: SimpleQueue[Slot] = SimpleQueue()
+        # Last in, first out: picture after picture runs in one slot, the other takes no memory.
+        self._free: LifoQueue[Slot] = LifoQueue()
         for _ in range(SLOTS):
             self._free.put(Slot(engine))
 

@@ -144,6 +144,7 @@ class Slot:
         selection: Selection,
     ) -> None:
         """Begin to find the boxes of a batch of pictures (H, W, 3)."""
+        self._target.synchronize()  # an interrupted call may have left its work behind
         path = self._path(graph, len(pictures))
         self._upload(pictures)
         path.submit(pictures, self._pixels, resize, selection)

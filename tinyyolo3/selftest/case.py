@@ -18,7 +18,7 @@ Array = NDArray[Any]
 Size = tuple[int, int, int, int]
 
 #: What stands in memory that a kernel must not write: a NaN that no arithmetic gives.
-_UNTOUCHED = np.uint32(0x7FABCDEF)
+_UNTOUCHED = np.uint32(0x7FEBCDEF)
 
 
 class CaseError(TinyYoloError):

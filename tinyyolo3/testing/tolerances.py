@@ -83,7 +83,7 @@ ELEMENTARY_FLOAT64 = 8 * float(np.finfo(np.float64).eps)
 
 
 #: Units in the last place that a float32 exp, expm1, log, log1p or tanh may be off by: CUDA's
-#: documentation promises at most two (Programming Guide, "Mathematical Functions"), glibc one.
+#: documentation promises at most two (Programming Guide, "Mathematical Functions"); glibc keeps it.
 ELEMENTARY_ULP = 2.0
 
 #: The steepest slope of any activation, by which an error before it may grow: selu's below zero.

@@ -1,5 +1,6 @@
-// checker.cpp -- which accesses are wrong: outside of what the kernel was given, misaligned, of bytes
-// that nobody has written, of copies under way, or unordered with another thread's (order.cpp).
+// checker.cpp -- which accesses are wrong: outside of what the kernel was given, misaligned, of
+// bytes that nobody has written, of copies under way, or unordered with another thread's
+// (order.cpp).
 #include "checker.h"
 
 #include <algorithm>
@@ -17,13 +18,16 @@ static uint64_t accesses_in_turn;
 
 // A thread that touches memory so often without waiting or ending will do so for ever: it waits for
 // what another thread would have to write, or its loop has no end.
-constexpr uint64_t most_accesses_in_turn = 1 << 28;
+constexpr uint64_t most_accesses_in_turn = 1 << 26;
 
 static void checker_launch_begins() {
   order_launch_begins();
   shared_regions.clear();
-  shared_regions.emplace_back(run.dynamic_shared, run.launch->shared_bytes, true);
-  shared_regions.emplace_back(run.library.static_shared, run.library.static_shared_bytes, true);
+  const auto add = [](const char* start, size_t bytes, const char* name) {
+    shared_regions.emplace_back(start, bytes, true, name);
+  };
+  add(run.dynamic_shared, run.launch->shared_bytes, "dynamic shared memory");
+  add(run.library.static_shared, run.library.static_shared_bytes, "static shared memory");
 }
 
 static void checker_block_begins() {
@@ -67,16 +71,17 @@ static Text address_text(const void* pointer) {
   snprintf(out.text, sizeof out.text, "address %p, which lies in no array", pointer);
   uintptr_t nearest = 1 << 20;
   for (const Region& region : arrays) {
+    const size_t size = region.end() - region.start();
     const uintptr_t after = address - region.end(), before = region.start() - address;
     if (region.holds(address)) {
-      snprintf(out.text, sizeof out.text, "byte %zu of an array of %zu bytes",
-               address - region.start(), region.end() - region.start());
+      snprintf(out.text, sizeof out.text, "byte %zu of %s (%zu bytes)",
+               address - region.start(), region.name(), size);
       return out;
     }
     if (std::min(after, before) >= nearest) continue;
     nearest = std::min(after, before);
-    snprintf(out.text, sizeof out.text, "memory %zu bytes %s an array of %zu bytes", nearest,
-             after < before ? "past the end of" : "before", region.end() - region.start());
+    snprintf(out.text, sizeof out.text, "memory %zu bytes %s %s (%zu bytes)", nearest,
+             after < before ? "past the end of" : "before", region.name(), size);
   }
   return out;
 }
@@ -84,9 +89,8 @@ static Text address_text(const void* pointer) {
 static Text memory_text(const Region& region, const void* address) {
   if (!region.shared()) return address_text(address);
   Text out;
-  snprintf(out.text, sizeof out.text, "byte %zu of %s shared memory",
-           reinterpret_cast<uintptr_t>(address) - region.start(),
-           &region == shared_regions.data() ? "dynamic" : "static");
+  snprintf(out.text, sizeof out.text, "byte %zu of %s",
+           reinterpret_cast<uintptr_t>(address) - region.start(), region.name());
   return out;
 }
 
@@ -110,7 +114,7 @@ static Text other_text(const Record& other) {
        pc_text(step.pc).text, other_text(other).text, reason);
 }
 
-// Whether a record is of an access to these bytes; shared memory of an earlier block is not this one.
+// Whether a record is of an access to these bytes. Shared memory of an earlier block is another.
 static bool concerns(const Step& step, const Record& record) {
   return record.bytes & step.record.bytes &&
          (!step.region.shared() || record.epoch >= run.block.first_epoch);
@@ -212,7 +216,7 @@ static void check_place(const void* address, size_t bytes, Access access, uintpt
 }
 
 static void check_access(const void* address, size_t bytes, Access access, uintptr_t pc) {
-  if (!run.current) return;  // what EMU_EXPORT adds is instrumented too
+  if (!run.current) return;  // what HOST_EXPORT adds is instrumented too
   const Thread& thread = *run.current;
   const auto start = reinterpret_cast<uintptr_t>(address);
   if (start - reinterpret_cast<uintptr_t>(fiber_stack(thread.number)) < stack_bytes) return;
@@ -239,20 +243,19 @@ static void check_access(const void* address, size_t bytes, Access access, uintp
 
 }  // namespace host
 
-// Lets the next launch touch an array. `written`: it has contents.
-EMU_API void emu_register(const void* address, size_t bytes, int written) {
-  host::arrays.emplace_back(address, bytes, false);
+// Lets the next launch touch an array. `written`: it has contents. `name`: for messages.
+HOST_API void host_register(const void* address, size_t bytes, int written, const char* name) {
+  host::arrays.emplace_back(address, bytes, false, name);
   if (!written) host::arrays.back().forget_contents();
 }
 
-// Returns how many bytes of a registered array nobody has written; -1 if it is not registered.
-EMU_API long emu_unwritten(const void* address) {
+// Returns how many bytes of the array registered at an address nobody has written, and the first.
+HOST_API size_t host_unwritten(const void* address, size_t* first) {
   for (const host::Region& region : host::arrays) {
-    if (region.start() == reinterpret_cast<uintptr_t>(address)) return region.count_unwritten();
+    if (region.start() != reinterpret_cast<uintptr_t>(address)) continue;
+    return region.count_unwritten(first);
   }
-  return -1;
+  return 0;
 }
 
-EMU_API void emu_unregister_all() { host::arrays.clear(); }
-
-EMU_API void emu_check_flags(int) {}
+HOST_API void host_unregister_all() { host::arrays.clear(); }

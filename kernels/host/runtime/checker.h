@@ -7,13 +7,13 @@ namespace host {
 
 enum class Access : uint8_t { read, write, atomic, begin_copy, end_copy };
 
-#ifdef EMU_CHECK
+#ifdef HOST_CHECK
 
 // Accounts for an access of the running thread; `pc` is the return address of its instruction. Does
 // not return where something is wrong.
 static void check_access(const void* address, size_t bytes, Access access, uintptr_t pc);
 
-// Puts what the blocks that arrived at `counter` did before in order before what this block will do.
+// Puts what the blocks that arrived at `counter` before did before what this block will do.
 static void checker_arrival(const void* counter);
 
 static void checker_launch_begins();

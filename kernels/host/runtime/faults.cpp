@@ -1,6 +1,6 @@
-// faults.cpp -- a kernel that touches memory it may not is an error of the launch, not the end of the
-// process. While a launch runs, signals that a kernel raises end its fiber; those from anywhere else,
-// other threads included, go to whoever handled them before.
+// faults.cpp -- a kernel that touches memory it may not is an error of the launch, not the end of
+// the process. While a launch runs, signals that a kernel raises end its fiber; those from anywhere
+// else, other threads included, go to whoever handled them before.
 #include "faults.h"
 
 #include <pthread.h>

@@ -7,8 +7,8 @@
 #include <cstdlib>
 
 #ifndef HOST_UCONTEXT
-// The System V convention: a called function preserves rbx, rbp, r12 to r15 and the stack pointer; the
-// return address is on the stack.
+// The System V convention: a called function preserves rbx, rbp, r12 to r15 and the stack pointer;
+// the return address is on the stack.
 extern "C" void host_switch_stack(void** save, void* resume);
 asm(R"(
   .text
@@ -40,8 +40,8 @@ namespace host {
 constexpr size_t most_stacks = 1024, guard_bytes = 1 << 20;
 constexpr uint64_t canary = 0x736b6361747320a5;
 
-// One mapping for all, as their number in a process is limited: an overflow runs into the next stack.
-// The canary tells of it before the next thread runs, and the guard ends a recursion without end.
+// One mapping for all, as their number in a process is limited: an overflow runs into the next
+// stack. The canary tells of it before the next thread runs; the guard ends an endless recursion.
 static char* stacks() {
   static char* start = nullptr;
   if (!start) {
@@ -74,8 +74,8 @@ static void prepare(Fiber& fiber, size_t index, void (*entry)()) {
   fiber.context.uc_link = nullptr;
   makecontext(&fiber.context, entry, 0);
 #else
-  // What host_switch_stack will pop: six registers and the address to go to; over them a null return
-  // address, where debuggers stop, which also leaves the stack aligned as on entry to a function.
+  // What host_switch_stack will pop: six registers and the address to go to; over them a null
+  // return address, where debuggers stop, which also aligns the stack as on entry to a function.
   void** top = reinterpret_cast<void**>(stack + stack_bytes);
   *--top = nullptr;
   *--top = reinterpret_cast<void*>(entry);

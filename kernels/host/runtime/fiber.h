@@ -22,8 +22,8 @@ struct Fiber {
 
 constexpr size_t stack_bytes = 64 << 10;
 
-// The lowest byte of stack `index`, 0 to 1023. Stacks lie side by side, and under all of them a page
-// that may not be touched.
+// The lowest byte of stack `index`, 0 to 1023. Stacks lie side by side, and under all of them a
+// stretch that may not be touched.
 static char* fiber_stack(size_t index);
 
 // Makes a fiber begin, on stack `index`, with entry(), which must never return.

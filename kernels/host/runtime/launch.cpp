@@ -1,5 +1,5 @@
-// launch.cpp -- a launch: its blocks one after another, in the order of their numbers or, by the seed,
-// a random one.
+// launch.cpp -- a launch: its blocks one after another, in the order of their numbers or, by the
+// seed, a random one.
 #include "checker.h"
 #include "faults.h"
 #include "state.h"

@@ -1,11 +1,11 @@
-// library.cpp -- the shared library that the kernel and this run time lie in: where it is loaded, and
-// where its static shared memory is, which is all that it has of thread-local variables (cuda.h).
+// library.cpp -- the shared library that the kernel and this run time lie in: where it is loaded,
+// and where its static shared memory is: all that it has of thread-local variables (cuda.h).
 #include <link.h>
 
 #include "state.h"
 
-// glibc's and musl's: the address of a thread-local variable in this thread, which gets its copies of
-// a library's variables when it first asks.
+// glibc's and musl's: the address of a thread-local variable in this thread, which gets its copies
+// of a library's variables when it first asks.
 extern "C" void* __tls_get_addr(size_t* module_and_offset);
 
 namespace host {
@@ -49,4 +49,4 @@ static Library find_library() {
 }  // namespace host
 
 // What addresses in the library's debug information count from.
-EMU_API size_t emu_so_base() { return host::find_library().base; }
+HOST_API size_t host_library_base() { return host::find_library().base; }

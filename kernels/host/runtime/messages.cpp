@@ -56,5 +56,5 @@ Text pc_text(uintptr_t pc) {
 
 }  // namespace host
 
-EMU_API const char* emu_error() { return host::run.message; }
+HOST_API const char* host_error() { return host::run.message; }
 

@@ -1,8 +1,8 @@
 // order.cpp -- which accesses are in order with which, whoever happened to run first here.
 //
-// Two accesses of a block are in order if a __syncthreads() lies between: their epochs differ. Two of
-// a warp are also if a __syncwarp() does. Blocks are in order by dev::arrive() only: what a block did
-// in the epochs before its arrival comes before what later arrivals at the same counter do afterwards.
+// Two accesses of a block are in order if a __syncthreads() lies between: their epochs differ. Two
+// of a warp are also if a __syncwarp() does. Blocks are in order by dev::arrive() only: what one
+// did in the epochs before its arrival comes before what later arrivals at the counter do after.
 #include <algorithm>
 #include <unordered_map>
 #include <vector>

@@ -1,6 +1,6 @@
 // sanitizers.cpp -- what code built with -fsanitize=thread and with parts of -fsanitize=undefined
-// calls. The compiler announces each access to memory, and each operation that C++ leaves undefined;
-// the sanitizers' own run times, which would judge by other rules, are not linked.
+// calls. The compiler announces each access to memory, and operations that C++ leaves undefined.
+// The sanitizers' own run times, which would judge by other rules, are not linked.
 #include "checker.h"
 #include "state.h"
 

@@ -1,5 +1,5 @@
-// scheduler.cpp -- one block: its threads take turns, each running until it waits or ends. The order
-// is that of their numbers, or a new random one for each turn.
+// scheduler.cpp -- one block: its threads take turns, each running until it waits or ends. The
+// order is that of their numbers, or a new random one for each round.
 #include <cstring>
 
 #include "checker.h"

@@ -19,20 +19,23 @@ Pages::~Pages() {
   if (start_) munmap(start_, bytes_);
 }
 
-Region::Region(const void* start, size_t bytes, bool shared)
+Region::Region(const void* start, size_t bytes, bool shared, const char* name)
     : start_(reinterpret_cast<uintptr_t>(start)),
       bytes_(bytes),
       shared_(shared),
+      name_(name),
       words_((start_ + bytes + 3) / 4 - start_ / 4),
       cells_(words_ * sizeof(Cell)),
       unwritten_(words_) {}
 
 void Region::forget_contents() const { memset(unwritten_.as<uint8_t>(), 0xF, words_); }
 
-size_t Region::count_unwritten() const {
+size_t Region::count_unwritten(size_t* first) const {
   size_t count = 0;
-  for (uintptr_t address = start_; address < end(); address++) {
-    count += unwritten(address / 4) >> address % 4 & 1;
+  for (size_t i = 0; i < bytes_; i++) {
+    const uintptr_t address = start_ + i;
+    if (!(unwritten(address / 4) >> address % 4 & 1)) continue;
+    if (!count++) *first = i;
   }
   return count;
 }

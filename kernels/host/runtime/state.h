@@ -15,7 +15,7 @@ constexpr unsigned warp_size = 32;
 // What nobody has written: bytes of all ones are a NaN as a float and -1 as an int.
 constexpr int poison = 0xFF;
 
-#ifdef EMU_CHECK
+#ifdef HOST_CHECK
 constexpr bool checked = true;
 #else
 constexpr bool checked = false;

@@ -1,5 +1,5 @@
-// warp.cpp -- collectives of a warp: the lanes of the mask wait for each other, and the last to come
-// carries the exchange out for all.
+// warp.cpp -- collectives of a warp: the lanes of the mask wait for each other, and the last to
+// come carries the exchange out for all.
 #include <algorithm>
 #include <cstring>
 
@@ -70,8 +70,8 @@ unsigned warp_ballot(unsigned mask, bool predicate, Place caller) {
   return thread.result;
 }
 
-// The lane that `lane` reads from: CUDA C++ Programming Guide, "Warp Shuffle Functions". Segments of
-// `width` lanes do not see each other; whoever would look over the edge reads itself.
+// The lane that `lane` reads from: CUDA C++ Programming Guide, "Warp Shuffle Functions". Segments
+// of `width` lanes do not see each other; whoever would look over the edge reads itself.
 static int source_lane(int lane, int operand, int width, Shuffle kind) {
   const int first = lane & ~(width - 1), last = first + width - 1;
   switch (kind) {

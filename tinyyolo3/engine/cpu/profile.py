@@ -26,6 +26,7 @@ from tinyyolo3.engine.cpu.program import LINE, operation, run_steps
 from tinyyolo3.engine.cpu.report import PlanReport, StepReport, report_plan
 from tinyyolo3.engine.cpu.vectors import carray
 from tinyyolo3.engine.network import Network
+from tinyyolo3.engine.planned import StudyEngine
 from tinyyolo3.errors import InputError
 from tinyyolo3.parallel import run_workers, thread_count, thread_limit
 
@@ -81,6 +82,8 @@ def profile_network(network: Network, x: FloatArray, runs: int = 10) -> NetworkP
         ConfigError: the height and width of `x` do not suit the network.
     """
     engine = network.engine
+    if isinstance(engine, StudyEngine):
+        raise InputError("only the CPU's steps can be profiled: load the network with device='cpu'")
     if not isinstance(engine, CpuEngine):
         raise InputError(
             "this network runs layer by layer, without a plan, so there are no steps to profile: "

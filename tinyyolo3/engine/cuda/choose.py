@@ -5,9 +5,13 @@ from collections.abc import Sequence
 from tinyyolo3.engine.layout import ChannelsLast
 from tinyyolo3.engine.plan import Choice, Plan
 from tinyyolo3.engine.planner import make_plan
+from tinyyolo3.errors import InputError
 from tinyyolo3.layers.convolution.cuda import BLOCKED_SIZE
 from tinyyolo3.network import specs
 from tinyyolo3.network.graph import Graph
+
+#: Kernels count a map's numbers in 32 bits, the sign among them.
+LARGEST_MAP_BYTES = 4 * (2**31 - 1)
 
 
 def plan_network(graph: Graph, images: int, wanted: Sequence[int] | None = None) -> Plan:
@@ -17,9 +21,20 @@ def plan_network(graph: Graph, images: int, wanted: Sequence[int] | None = None)
         graph: the layers, batch norm folded or not.
         images: pictures in the batch.
         wanted: the layers that it puts out; the network's outputs when None.
+
+    Raises:
+        InputError: a map is larger than kernels can count.
     """
     layers = graph.output_indices if wanted is None else wanted
-    return make_plan(graph, layers, ChannelsLast(images), choose_algorithm)
+    plan = make_plan(graph, layers, ChannelsLast(images), choose_algorithm)
+    largest = max(buffer.bytes for buffer in plan.buffers)
+    if largest > LARGEST_MAP_BYTES:
+        raise InputError(
+            f"a batch of {images} at {graph.input_shape[2]}x{graph.input_shape[1]} has a map of "
+            f"{largest / 2**30:.1f} GiB; the limit is {LARGEST_MAP_BYTES / 2**30:.0f}: "
+            "use smaller batches"
+        )
+    return plan
 
 
 def choose_algorithm(layer: specs.Layer) -> Choice:

@@ -16,6 +16,7 @@ from tinyyolo3.cuda.maps import DeviceMap
 from tinyyolo3.cuda.target import DeviceArray, Target
 from tinyyolo3.errors import InputError
 from tinyyolo3.layers.convolution.cuda_tiles import (
+    ODD,
     SPLIT_TILES,
     Product,
     Tile,
@@ -147,7 +148,8 @@ def conv_forward_blocked_cuda(
         dilation: distance of the kernel's taps.
         activation: applied to the sums.
         residual: added after the activation; of `out`'s shape, in other memory.
-        tile: how to cut the work; `choose_tile`'s choice when None.
+        tile: how to cut the work; `choose_tile`'s choice when None. Where channels cannot be read
+            four at a time, in aligned 16 bytes, it is `ODD` all the same.
         workspace: from `new_workspace`, of `workspace_floats` or more; needed if `tile.parts` > 1.
 
     Raises:
@@ -166,13 +168,16 @@ def conv_forward_blocked_cuda(
         residual=residual,
     )
     product = Product(out.pixels, out.channels, size * size * x.channels)
-    if tile is None:
+    vector = 4 if x.in_fours else 1
+    if vector == 1:
+        tile = ODD
+    elif tile is None:
         tile = choose_tile(product)
     _check_limits(x, product, size, tile, workspace)
     split = None, None
     if workspace is not None and tile.parts > 1:
         split = workspace[SPLIT_TILES:], workspace[:SPLIT_TILES].view(np.uint32)
-    target.kernel("convolution_blocked.cu", tile.instance(4 if x.in_fours else 1))(
+    target.kernel("convolution_blocked.cu", tile.instance(vector))(
         (tile.tiles(product), tile.parts),
         (tile.threads,),
         (

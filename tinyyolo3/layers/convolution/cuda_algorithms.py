@@ -8,7 +8,7 @@ measured on this GPU, where that is known (``algorithms_<device>.json``, written
 
 import json
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from tinyyolo3.layers.convolution.cuda import conv_forward_blocked_cuda, pack_we
 from tinyyolo3.layers.convolution.cuda_tiles import (
     INSTANCES,
     MULTIPROCESSORS,
+    ODD,
     SPLIT_TILES,
     Product,
     Tile,
@@ -175,6 +176,9 @@ def conv_forward_cuda(
 
 def algorithm_candidates(problem: Problem, gpu: Gpu) -> Iterator[Algorithm]:
     """Yield every way of computing a convolution that is worth trying."""
+    if problem.channels % 4:
+        yield Algorithm(ODD)
+        return
     for tile in candidates(problem.product, gpu.multiprocessors):
         if tile.shared_bytes <= gpu.shared_bytes:
             yield Algorithm(tile)
@@ -238,15 +242,17 @@ def _measured(device: str) -> dict[Problem, Algorithm]:
     file = algorithms_file(device)
     if not device or not file.is_file():
         return {}
-    found = {}
-    for row in json.loads(file.read_text()):
-        *sides, stride, dilation = row["problem"]
-        tile, outputs = row["algorithm"]
-        # A file from a version with other instances is not to bring them back.
-        if Tile(*tile[:-1]) in INSTANCES:
-            problem = Problem(*sides, stride=tuple(stride), dilation=dilation)
-            found[problem] = Algorithm(Tile(*tile), outputs)
-    return found
+    rows = dict(map(read_row, json.loads(file.read_text())))
+    # A file from a version with other instances is not to bring them back.
+    return {p: a for p, a in rows.items() if replace(a.tile, parts=1) in INSTANCES}
+
+
+def read_row(row: dict[str, Any]) -> tuple[Problem, Algorithm]:
+    """Return what a row of measurements is about, ``problem`` and ``algorithm`` as lists."""
+    images, height, width, channels, filters, size, stride, dilation = row["problem"]
+    sides = (images, height, width, channels, filters, size)
+    tile, outputs = row["algorithm"]
+    return Problem(*sides, (stride[0], stride[1]), dilation), Algorithm(Tile(*tile), outputs)
 
 
 def algorithms_file(device: str) -> Path:

@@ -66,14 +66,10 @@ class Tile:
         """A block's dynamic shared memory: the stages, and a counter with its alignment."""
         return 4 * self.stages * self.depth * (self.pixels + self.filters) + 16
 
-    def instance(self, vector: int) -> str:
-        """Return the kernel's name, copying `vector` channels at a time: 4 or 1.
-
-        One at a time a thread copies four times as many rows and keeps as many offsets, for which
-        it gets more registers and the multiprocessor fewer blocks. Only the first layer needs it.
-        """
+    def instance(self, vector: int = 4) -> str:
+        """Return the kernel's name, copying `vector` channels at a time: 4, or 1 for `ODD`."""
         numbers = (self.pixels, self.filters, self.depth, self.thread_pixels, self.thread_filters)
-        rest = (self.stages, vector, self.blocks_per_sm if vector == 4 else 1)
+        rest = (self.stages, vector, self.blocks_per_sm)
         return f"convolution_blocked<{', '.join(map(str, (*numbers, *rest)))}>"
 
     def tiles(self, product: Product) -> int:
@@ -92,12 +88,18 @@ INSTANCES = {
     Tile(128, 128, 8, 8, 8, 4, 2): 0.84,
     Tile(64, 128, 16, 8, 8, 3, 4): 0.86,
     Tile(128, 64, 16, 8, 8, 3, 3): 0.86,
+    Tile(32, 128, 16, 8, 8, 3, 7): 0.86,
+    Tile(64, 64, 16, 8, 8, 3, 6): 0.86,
     Tile(64, 64, 16, 8, 4, 3, 5): 0.80,
     Tile(128, 32, 16, 8, 4, 3, 4): 0.80,
+    Tile(64, 32, 16, 8, 4, 3, 10): 0.78,
     Tile(32, 64, 16, 4, 4, 3, 5): 0.70,
     Tile(128, 256, 16, 8, 16, 3, 1): 0.91,
     Tile(256, 128, 16, 16, 8, 3, 1): 0.91,
 }
+
+#: The one for maps whose channels cannot be copied four at a time: the first layer's three.
+ODD = Tile(128, 32, 16, 8, 4, 3, 4)
 
 
 def candidates(product: Product, multiprocessors: int = MULTIPROCESSORS) -> Iterator[Tile]:

@@ -68,9 +68,14 @@ class Patches:
         return self.images * rows * columns
 
     @property
+    def terms(self) -> int:
+        """The terms of each product: the channels, filled up to a multiple of 16."""
+        return -(-self.channels // TERMS_UNIT) * TERMS_UNIT
+
+    @property
     def input_floats(self) -> int:
         """Numbers of all patches' transformed inputs."""
-        return self.elements * self.count * packed_filters(self.channels)
+        return self.elements * self.count * self.terms
 
     @property
     def product_floats(self) -> int:
@@ -80,8 +85,7 @@ class Patches:
     @property
     def largest_array(self) -> int:
         """Numbers of the largest of the arrays in memory."""
-        terms = -(-self.channels // TERMS_UNIT) * TERMS_UNIT
-        weights = self.elements * terms * packed_filters(self.filters)
+        weights = self.elements * self.terms * packed_filters(self.filters)
         return max(self.input_floats, self.product_floats, weights)
 
     @property
@@ -167,20 +171,16 @@ def conv_forward_winograd_cuda(
         )
     inputs = scratch[: patches.input_floats]
     products = scratch[patches.input_floats : patches.workspace_floats]
-    pitch = packed_filters(x.channels)
     target.kernel("convolution_winograd.cu", f"winograd_inputs<{outputs}>")(
-        (-(-patches.count * pitch // _THREADS),),
+        (-(-patches.count * patches.terms // _THREADS),),
         (_THREADS,),
-        (shape, x.data, inputs, pitch),
+        (shape, x.data, inputs, patches.terms),
         outputs=(inputs,),
     )
     target.kernel("convolution_winograd.cu", winograd_instance(tile))(
         (tile.tiles_of(patches.count, packed_filters(out.channels)), patches.elements),
         (tile.threads,),
-        (
-            *(inputs, packed, products, patches.count, pitch),
-            *(-(-x.channels // TERMS_UNIT) * TERMS_UNIT, packed_filters(out.channels)),
-        ),
+        (inputs, packed, products, patches.count, patches.terms, packed_filters(out.channels)),
         shared_mem=tile.shared_bytes,
         outputs=(products,),
     )
