@@ -54,7 +54,7 @@ NETWORKS = ((yolov3_config, 416), (yolov3_tiny_config, 416), (yolov3_spp_config,
 COLD_BYTES = 160 << 20
 MOST_COPIES = 48
 #: Candidates that the model thinks this much slower than its favourite are not tried.
-SLACK = 1.8
+SLACK = 1.6
 #: Cycles of the model in a microsecond: the H200's clock under load.
 MODEL_MHZ = 1900.0
 

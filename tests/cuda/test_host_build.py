@@ -77,20 +77,20 @@ def test_a_library_is_built_once_for_all_that_it_is_made_from(
     monkeypatch.setattr(host_build, "find_compiler", lambda: compiler)
     others.append(build())
     real = read_source
-    monkeypatch.setattr(
-        host_build, "read_source", lambda file: replace(real(file), text=real(file).text + "\n")
-    )
-    others.append(build())  # as if the run time had changed
-    assert len({first, *others}) == 9
-    first.write_bytes(b"damaged")
-    assert len(built) == 9
+    for suffix in (".cpp", ".h"):  # the run time, and the words that kernels are written in
+
+        def changed(file: Path, suffix: str = suffix) -> Source:
+            found = real(file)
+            return replace(found, text=found.text + "\n") if file.suffix == suffix else found
+
+        monkeypatch.setattr(host_build, "read_source", changed)
+        others.append(build())
+    assert len({first, *others}) == 10
+    assert len(built) == 10
 
 
-def test_the_run_time_is_built_once_for_all_kernels(
-    source: Source, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_run_time_is_built_once_for_all_kernels(source: Source) -> None:
     build_library(source, ["scale"], "fast")
-    monkeypatch.setattr(host_build, "_RUNTIME_MODES", {"fast": host_build._RUNTIME_MODES["fast"]})
     objects = [p for p in Path(os.environ[PLACE_VARIABLE], "host").iterdir() if p.suffix == ".o"]
     again = replace(source, text=CODE + "\n")
     build_library(again, ["scale"], "fast")

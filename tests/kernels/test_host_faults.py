@@ -1,4 +1,4 @@
-"""What would end the process on the CPU is an error of the launch, and leaves the process as it was."""
+"""What would end the process is an error of the launch, and leaves the process as it was."""
 
 import subprocess
 import sys
@@ -88,7 +88,7 @@ def test_a_fault_is_an_error(name: str, mode: str) -> None:
 
 def test_a_fault_in_the_run_time_is_laid_to_its_caller() -> None:
     y = np.zeros(32, np.int32)
-    with pytest.raises(KernelError, match="out of bounds: .* // here`"):
+    with pytest.raises(KernelError, match=r"out of bounds: .* // here`"):
         module("fast").get_function("wild_copy")((1,), (32,), (y, 16), shared_mem=4)
 
 

@@ -177,7 +177,7 @@ def test_arrays_that_overlap(module: HostModule) -> None:
 def test_too_little_shared_memory(module: HostModule) -> None:
     x, y = np.zeros(32, np.float32), np.zeros(32, np.float32)
     kernel = module.get_function("shared_member<true>")
-    with pytest.raises(KernelError, match="uses 256 bytes of dynamic shared memory; .* gives 100"):
+    with pytest.raises(KernelError, match=r"uses 256 bytes of dynamic shared memory; .* gives 100"):
         kernel((1,), (32,), (x, y), shared_mem=100)
     with pytest.raises(KernelError, match="a block can have 232448"):
         kernel((1,), (32,), (x, y), shared_mem=1 << 20)

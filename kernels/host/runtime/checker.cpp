@@ -18,7 +18,7 @@ static uint64_t accesses_in_turn;
 
 // A thread that touches memory so often without waiting or ending will do so for ever: it waits for
 // what another thread would have to write, or its loop has no end.
-constexpr uint64_t most_accesses_in_turn = 1 << 26;
+constexpr uint64_t most_accesses_in_turn = 1 << 25;
 
 static void checker_launch_begins() {
   order_launch_begins();

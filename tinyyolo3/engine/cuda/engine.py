@@ -60,8 +60,9 @@ class Run:
 class CudaEngine:
     """Runs one network on a target, whole and nowhere else.
 
-    Results are the same from run to run, and an image's do not depend on those beside it in a batch
-    nor on their number. Calls from several threads take turns.
+    Results are the same from run to run, bit for bit, and an image's depend on those beside it in a
+    batch by their number alone: how many blocks share a sum, and which algorithm is the quickest,
+    may change their last bits. Calls from several threads take turns.
 
     Attributes:
         target: where it runs.

@@ -13,8 +13,10 @@ from functools import cache
 MULTIPROCESSORS = 132
 #: The most tiles among which terms are split: the length of the workspace's counters.
 SPLIT_TILES = 1024
-#: The most parts that the terms are cut into.
-MOST_PARTS = 32
+#: The numbers of parts that the terms may be cut into.
+PARTS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 24)
+#: Slices of each part at the least: the pipeline has to fill before it can run.
+LEAST_SLICES = 4
 
 
 @dataclass(frozen=True)
@@ -113,9 +115,10 @@ def candidates(product: Product, multiprocessors: int = MULTIPROCESSORS) -> Iter
             continue
         slices = -(-product.terms // instance.depth)
         # More blocks than are resident at a time would only add partial sums.
-        most = -(-multiprocessors * instance.blocks_per_sm // tiles)
-        for parts in range(2, min(most, slices // 4, MOST_PARTS) + 1):
-            yield replace(instance, parts=parts)
+        most = min(-(-multiprocessors * instance.blocks_per_sm // tiles), slices // LEAST_SLICES)
+        for parts in PARTS:
+            if parts <= most:
+                yield replace(instance, parts=parts)
 
 
 def modelled_cycles(product: Product, tile: Tile, multiprocessors: int = MULTIPROCESSORS) -> float:
