@@ -13,16 +13,16 @@
 // parts * BM * BN floats a tile; arrivals: a counter a tile, zero before and after every launch.
 // VECTOR = 4 copies x by 16 bytes: channels, x_pitch multiples of 4 and x 16-byte aligned.
 // Launch: grid (tiles of filters * tiles of pixels, parts), block GemmTile::threads, dynamic shared
-// memory sizeof(GemmTile::Shared). Filters run fastest, so that neighbouring blocks read the same x.
+// memory sizeof(GemmTile::Shared). Filters run fastest: neighbouring blocks read the same x.
 // Arithmetic intensity: a tile does 2 BM BN operations for 4 (BM + BN) bytes of a term; 128 x 128
 // is 32 operations a byte from L2, ten times what the H200's memory needs to keep its FMAs busy.
 // Reference: tinyyolo3/layers/convolution/reference.py, conv_forward_reference.
 #include "convolution.cuh"
 #include "gemm_tile.cuh"
 
-// Copies slices of x[m, k]: this thread has one k of a slice (and the VECTOR - 1 after it), and every
-// `step`-th row of the tile. For each row it keeps where tap (0, 0) begins and which taps are inside;
-// offsets fit 32 bits, which the launcher checks, since registers are short.
+// Copies slices of x[m, k]: this thread has one k of a slice (and the VECTOR - 1 after it), and
+// every `step`-th row of the tile. For each row it keeps where tap (0, 0) begins and which taps are
+// inside. Offsets are 32 bits, because registers are short; the launcher checks that they suffice.
 template <class Tile, int VECTOR>
 struct PixelRows {
   static constexpr int across = Tile::BK / VECTOR, step = Tile::threads / across;
@@ -83,9 +83,9 @@ DEVICE_INLINE bool aligned16(const float* pointer, int pitch) {
   return (reinterpret_cast<unsigned long long>(pointer) & 15) == 0 && pitch % 4 == 0;
 }
 
-// Stores a tile's sums, four filters at a time where addresses allow. Linear and leaky, which nearly
-// all layers have, are applied on the way; the others, whose code is too long to stand here once for
-// each of TM x TN sums, by a second walk over what the thread has stored.
+// Stores a tile's sums, four filters at a time where addresses allow. Linear and leaky, which
+// nearly all layers have, are applied on the way; the others, whose code is too long to stand here
+// once for each of TM x TN sums, by a second walk over what the thread has stored.
 template <class Tile>
 DEVICE_INLINE void store(const ConvolutionShape& p, const Tile& tile, int m0, int f0,
                          const float* biases, const float* residual, float* y) {

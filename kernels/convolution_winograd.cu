@@ -3,8 +3,8 @@
 //   Y = A^T [ (G g G^T) .* (B^T d B) ] A        (Lavin and Gray, arXiv 1509.09308, section 4.1)
 //
 // for a patch d of E x E inputs, E = M + 2, a 3 x 3 kernel g and M x M outputs; .* is element by
-// element. Summed over channels, each of the E^2 elements is a product of matrices of its own:
-//   products[e] (patches x filters) = inputs[e] (patches x channels) * weights[e] (channels x filters)
+// element. Summed over channels, each of the E^2 elements is a product of matrices of its own,
+// (patches x channels) * (channels x filters): products[e] = inputs[e] * weights[e].
 // What changed from convolution_blocked.cu: 16 multiply-adds give four outputs of a channel (M = 2)
 // and 36 give sixteen (M = 4), not 36 and 144: 2.25 and 4 times less arithmetic, for numbers that
 // pass through memory twice more. And a small map needs no split-K, having E^2 products to share.
@@ -102,8 +102,8 @@ __global__ void __launch_bounds__(128)
   }
 }
 
-// Copies slices of a matrix [m][k], the e-th of those of `count` rows of `terms` numbers: this thread
-// has four columns and every `step`-th row. Rows from `count` on are zeros.
+// Copies slices of a matrix [m][k], the e-th of those with `count` rows of `terms` numbers: this
+// thread has four columns and every `step`-th row. Rows from `count` on count as zeros.
 template <class Tile>
 struct MatrixRows {
   static constexpr int across = Tile::BK / 4, step = Tile::threads / across;

@@ -1,8 +1,10 @@
 """The examples run as their docstrings say."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,5 +47,27 @@ def test_look_inside(tiny_model, picture: Path, tmp_path: Path) -> None:
     assert size_of(tmp_path / "layer.png") == (64, 8)
 
 
+def test_verify_a_kernel(tmp_path: Path) -> None:
+    printed = run("verify_a_kernel.py", cwd=tmp_path)
+    assert "agrees with NumPy" in printed
+    assert re.search(r"race: block .* thread .* at code\.cu:12 `if \(thread < half\) ", printed)
+
+
+def test_the_code_in_the_page_on_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("scale.cu").write_text("""
+        extern "C" __global__ void scale(const float* x, float* y, float factor, int count) {
+          const int i = blockIdx.x * blockDim.x + threadIdx.x;
+          if (i < count) y[i] = factor * x[i];
+        }
+    """)
+    page = EXAMPLES.parent / "docs" / "kernels-on-the-cpu.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert (names["y"] == 2).all()
+
+
 def test_every_example_is_tested() -> None:
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {"detect.py", "look_inside.py"}
+    tested = {"detect.py", "look_inside.py", "verify_a_kernel.py"}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == tested

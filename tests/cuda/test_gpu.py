@@ -199,21 +199,16 @@ class TestMistakes:
             target.pinned(16)
 
     def test_a_kernel_that_fails_is_named(self, target: CudaTarget) -> None:
-        def fail(*_: object) -> None:
+        def fail(*_: object, **__: object) -> None:
             raise CUDADriverError("CUDA_ERROR_INVALID_VALUE: invalid argument")
 
-        loaded = target._modules.load("reorg.cu", "reorg_forward")
-        loaded.raw = fail_with_options(fail)
+        target._modules.load("reorg.cu", "reorg_forward").raw = fail
         with pytest.raises(KernelError, match=r"reorg_forward\(1,\)\(256,\): CUDA_ERROR_INVALID"):
             copy_pixel(target, target.empty(16), target.empty(16))
 
     def test_a_kernel_that_is_not_there(self, target: CudaTarget) -> None:
         with pytest.raises(KernelError, match=r"reorg\.cu: no kernel 'reorg'"):
             target.kernel("reorg.cu", "reorg")
-
-
-def fail_with_options(fail: Any) -> Any:
-    return lambda *args, **_: fail(*args)
 
 
 class TestWithoutAGpu:

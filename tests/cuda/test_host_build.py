@@ -149,6 +149,20 @@ class TestCompilers:
         with pytest.raises(BackendError, match=r"^CXX: .* does not run"):
             find_compiler()
 
+    def test_one_that_is_too_old_is_named(
+        self, monkeypatch: pytest.MonkeyPatch, source: Source, tmp_path: Path
+    ) -> None:
+        old = tmp_path / "old++"
+        old.write_text(
+            '#!/bin/sh\n[ "$1" = --version ] && echo old++ 4.8 && exit 0\n'
+            'echo "old++: error: unrecognized option -std=c++17" >&2\nexit 1\n'
+        )
+        old.chmod(0o755)
+        monkeypatch.setenv("CXX", str(old))
+        message = r"old\+\+: .*unrecognized option -std=c\+\+17; g\+\+ 12 or clang\+\+ 15, or later"
+        with pytest.raises(BackendError, match=message):
+            build_library(source, ["scale"], "fast")
+
     def test_the_first_on_path_is_taken(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:

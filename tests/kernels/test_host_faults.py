@@ -54,7 +54,12 @@ extern "C" __global__ void overflows(int* y, long long by) {
   y[threadIdx.x] = 2147483647 - 5 + static_cast<int>(threadIdx.x + by);  // here
 }
 
-extern "C" __global__ void fine(int* y, long long) { y[threadIdx.x] = 1; }
+extern "C" __global__ void fine(int* y, long long) {
+  __shared__ int s[64];
+  s[threadIdx.x] = 1;
+  __syncthreads();
+  y[threadIdx.x] = s[blockDim.x - 1 - threadIdx.x];
+}
 """
 #: By kernel: its second argument, and what is said of it.
 FAULTS = {

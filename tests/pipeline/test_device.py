@@ -157,12 +157,14 @@ class TestBatches:
         both.device.detect(pictures, batch=1)
         assert events == ["submit", "submit", *3 * ["collect", "submit"], "collect", "collect"]
 
-    def test_a_picture_that_cannot_be_read_leaves_the_slots_free(
+    def test_a_picture_that_cannot_be_read_leaves_the_slots_free_and_at_rest(
         self, both: Both, pictures: list
     ) -> None:
         for _ in range(3):
             with pytest.raises(ImageError):
                 both.device.detect([pictures[0], pictures[1], b"no picture"], batch=1)
+        for slot in list(both.device._pipeline._free.queue):
+            assert not isinstance(slot._target, DeferredTarget) or slot._target.done
         found = both.device.detect(pictures, threshold=THRESHOLD, batch=1)
         assert_same(found[3], both.cpu.detect(pictures[3], threshold=THRESHOLD))
 
@@ -183,7 +185,7 @@ class TestBatches:
             assert_same(found, both.cpu.detect(pictures[2], **options))
         used, other = [both.device._pipeline._free.get() for _ in range(2)]
         assert len(used._paths) == KEPT_PATHS
-        assert not other._paths, "one picture after the other needs one slot's memory"
+        assert len(other._paths) == 0, "one picture after the other needs one slot's memory"
 
 
 class TestManyRows:
@@ -202,7 +204,7 @@ class TestManyRows:
                 assert_same(one, other)
         if nms is None:
             assert len(found[0]) > 256
-        path = next(iter(both.device._pipeline._free.get()._paths.values()))
+        path = both.device._pipeline._free.get()._submitted
         assert path._boxes.capacity > 256
 
     def test_the_cpu_suppresses_what_is_too_much(

@@ -26,6 +26,8 @@ from tinyyolo3.errors import BackendError, KernelError
 
 #: What is looked for when CXX does not name a compiler.
 COMPILERS = ("g++", "clang++", "c++")
+#: The first that know the flags below and 16-bit floats.
+WANTED = "g++ 12 or clang++ 15, or later,"
 #: a*b+c rounds twice, as everywhere else in the package; locals start as nonsense, not as zero.
 #: What two libraries call by one name stays two things. addr2line mistakes file names in DWARF 5.
 _COMMON = (
@@ -70,7 +72,7 @@ def build_library(
         defines: macros beside the package's own.
 
     Raises:
-        BackendError: there is no C++ compiler, or not for this system.
+        BackendError: there is no C++ compiler, it is too old, or not for this system.
         KernelError: the text does not compile; the compiler's whole answer is in its notes.
     """
     compiler = find_compiler()
@@ -178,11 +180,17 @@ def _link(compiler: Compiler, kernel: bytes, runtime: Sequence[bytes]) -> bytes:
 def _run(compiler: Compiler, arguments: Sequence[str], name: str) -> None:
     command = [*compiler.command, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
-    if done.returncode:
-        answer = done.stderr.strip() or f"{shlex.join(command)} ended with {done.returncode}"
-        error = KernelError(first_error(answer) or f"{name}: {answer.splitlines()[-1]}")
-        error.add_note(answer)
-        raise error
+    if not done.returncode:
+        return
+    answer = done.stderr.strip() or f"ended with {done.returncode}"
+    said = first_error(answer)
+    error = (
+        KernelError(said)
+        if said
+        else BackendError(f"{name}: {command[0]}: {answer.splitlines()[-1]}; {WANTED} expected")
+    )
+    error.add_note(answer)
+    raise error
 
 
 def _quoted(name: str) -> str:

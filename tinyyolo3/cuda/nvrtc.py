@@ -74,23 +74,11 @@ def compile_cubin(
     """
     nvrtc = _load()
     check_architecture(architecture)
-    headers = source.headers
-    (program,) = _call(
-        nvrtc,
-        nvrtc.nvrtcCreateProgram(
-            source.text.encode(),
-            source.name.encode(),
-            len(headers),
-            [text.encode() for text in headers.values()],
-            [name.encode() for name in headers],
-        ),
-    )
+    program = _new_program(nvrtc, source, names)
     try:
-        for name in names:
-            _call(nvrtc, nvrtc.nvrtcAddNameExpression(program, name.encode()))
         options = [option.encode() for option in options_for(source, architecture, defines)]
         status = nvrtc.nvrtcCompileProgram(program, len(options), options)[0]
-        log = _text(nvrtc, nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog, program)
+        log = _content(nvrtc, nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog, program)
         answer = log.decode(errors="replace").strip("\0 \n")
         if status == nvrtc.nvrtcResult.NVRTC_ERROR_COMPILATION:
             raise _compile_error(source, answer)
@@ -99,7 +87,7 @@ def compile_cubin(
             name: _call(nvrtc, nvrtc.nvrtcGetLoweredName(program, name.encode()))[0].decode()
             for name in names
         }
-        cubin = _text(nvrtc, nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN, program)
+        cubin = _content(nvrtc, nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN, program)
         return Compiled(cubin, symbols, answer)
     finally:
         nvrtc.nvrtcDestroyProgram(program)
@@ -118,6 +106,19 @@ def check_architecture(architecture: str) -> None:
             f"NVRTC {version} knows sm_{known[0]} to sm_{known[-1]}, this GPU is {architecture}: "
             "pip install -U nvidia-cuda-nvrtc"
         )
+
+
+def _new_program(nvrtc: Any, source: Source, names: Sequence[str]) -> Any:
+    headers = source.headers
+    texts = [text.encode() for text in headers.values()]
+    included = [name.encode() for name in headers]
+    created = nvrtc.nvrtcCreateProgram(
+        source.text.encode(), source.name.encode(), len(headers), texts, included
+    )
+    (program,) = _call(nvrtc, created)
+    for name in names:
+        _call(nvrtc, nvrtc.nvrtcAddNameExpression(program, name.encode()))
+    return program
 
 
 def _compile_error(source: Source, answer: str) -> KernelError:
@@ -147,8 +148,11 @@ def _call(nvrtc: Any, answer: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(values)
 
 
-def _text(nvrtc: Any, measure: Any, fill: Any, program: Any) -> bytes:
+def _content(nvrtc: Any, measure: Any, fill: Any, program: Any) -> bytes:
+    """Return what one function measures and the other writes."""
     (size,) = _call(nvrtc, measure(program))
-    buffer = bytes(bytearray(size))  # a new object: the library writes into it
+    # The library writes into an immutable object, so it must be one that nobody else has: Python
+    # keeps only one b" ", but makes a new one of zeros each time.
+    buffer = bytes(size)
     _call(nvrtc, fill(program, buffer))
     return buffer

@@ -6,6 +6,7 @@ the pictures of the next are read and sent, and boxes of the one before are turn
 
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
+from contextlib import ExitStack
 from queue import Empty, LifoQueue
 
 from tinyyolo3.arrays import ByteArray
@@ -53,9 +54,10 @@ class DevicePipeline:
             while under_way:
                 yield from self._collect(*under_way.popleft())
         finally:
-            for slot, _ in under_way:
-                slot.wait()
-                self._free.put(slot)
+            with ExitStack() as leaving:  # all slots come back, whatever goes wrong in one
+                for slot, _ in under_way:
+                    leaving.callback(self._free.put, slot)
+                    leaving.callback(slot.wait)
 
     def _take(self, wait: bool) -> Slot | None:
         """Return a free slot, waiting for one if need be, or else None if there is none."""

@@ -1,6 +1,5 @@
 """One batch on its way through a device: pixels up, kernels, boxes down."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,10 +17,10 @@ from tinyyolo3.boxes.nms_cuda import (
 )
 from tinyyolo3.cuda.target import DeviceArray, Target
 from tinyyolo3.engine.cuda.engine import CudaEngine
+from tinyyolo3.engine.cuda.kept import Kept
 from tinyyolo3.engine.cuda.recorded import Recorded
 from tinyyolo3.image.geometry import ResizeMode, resize_geometry
 from tinyyolo3.image.resize_cuda import network_input_cuda
-from tinyyolo3.layers.shapes import Shape
 from tinyyolo3.network.graph import Graph
 from tinyyolo3.selection import Selected, Selection, head_geometries, suppress_boxes
 from tinyyolo3.stages import stages
@@ -132,7 +131,7 @@ class Slot:
         """Fork the engine's target; memory is allocated when its size is known."""
         self._engine = engine
         self._target = engine.target.fork()
-        self._paths: OrderedDict[tuple[Shape, int], BatchPath] = OrderedDict()
+        self._paths: Kept[BatchPath] = Kept(KEPT_PATHS)
         self._pinned: NDArray[np.uint8] = np.empty(0, np.uint8)
         self._pixels: DeviceArray = None
 
@@ -145,7 +144,11 @@ class Slot:
     ) -> None:
         """Begin to find the boxes of a batch of pictures (H, W, 3)."""
         self._target.synchronize()  # an interrupted call may have left its work behind
-        path = self._path(graph, len(pictures))
+        images = len(pictures)
+        path = self._paths.get(
+            (graph.input_shape, images),
+            lambda: BatchPath(self._engine, self._target, graph, images),
+        )
         self._upload(pictures)
         path.submit(pictures, self._pixels, resize, selection)
         self._submitted, self._selection = path, selection
@@ -157,15 +160,6 @@ class Slot:
     def wait(self) -> None:
         """Wait for the batch that was submitted; nobody wants its boxes."""
         self._target.synchronize()
-
-    def _path(self, graph: Graph, images: int) -> BatchPath:
-        key = (graph.input_shape, images)
-        if key not in self._paths:
-            while len(self._paths) >= KEPT_PATHS:
-                self._paths.popitem(last=False)
-            self._paths[key] = BatchPath(self._engine, self._target, graph, images)
-        self._paths.move_to_end(key)
-        return self._paths[key]
 
     def _upload(self, pictures: Sequence[ByteArray]) -> None:
         """Begin to copy the pictures to the device, one behind another."""

@@ -29,6 +29,11 @@ class DeferredTarget:
         self._pending: list[Callable[[], None]] = []
         self._captured: list[Callable[[], None]] | None = None
 
+    @property
+    def done(self) -> bool:
+        """Whether nothing waits."""
+        return not self._pending
+
     def _later(self, work: Callable[[], None]) -> None:
         (self._pending if self._captured is None else self._captured).append(work)
 

@@ -4,6 +4,7 @@ import gc
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -92,6 +93,12 @@ def test_every_layer_of_a_varied_network(target: Target, varied_cfg: str, fold: 
     check_layers(case, every, [found[index] for index in every])
 
 
+def test_an_unfolded_batch_norm_comes_before_the_shortcut(target: Target, tiny_cfg: str) -> None:
+    case = make_case(tiny_cfg, seed=4, fold=False)
+    found = CudaEngine(target, case.parameters).forward(case.graph, case.x)
+    check_layers(case, case.graph.output_indices, found)
+
+
 @pytest.mark.parametrize("kind", ["in parts", "winograd 2", "winograd 4"])
 def test_every_way_to_convolve(
     target: Target, varied_cfg: str, kind: str, monkeypatch: pytest.MonkeyPatch
@@ -112,6 +119,25 @@ def test_every_way_to_convolve(
     assert used
     amplification = FILTERINGS["F(4,3)"].amplification if "winograd" in kind else 1.0
     check_layers(case, case.graph.output_indices, found, amplification)
+
+
+def test_a_layer_may_be_convolved_in_other_ways_in_other_batches(
+    quick_target: Target, tiny_cfg: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each reads weights packed for it."""
+
+    def choose(problem: Problem, gpu: Gpu) -> Algorithm:
+        winograd = [a for a in algorithm_candidates(problem, gpu) if a.outputs]
+        return winograd[0] if winograd and problem.images == 2 else choose_algorithm(problem, gpu)
+
+    monkeypatch.setattr(convolutions, "choose_algorithm", choose)
+    case = make_case(tiny_cfg, seed=3, images=2)
+    engine = CudaEngine(quick_target, case.parameters)
+    for images in (1, 2, 1):
+        part = replace(case, x=case.x[:images])
+        amplification = FILTERINGS["F(4,3)"].amplification if images == 2 else 1.0
+        found = engine.forward(case.graph, part.x)
+        check_layers(part, case.graph.output_indices, found, amplification)
 
 
 #: Heights and widths; the last is the first again.
@@ -197,10 +223,10 @@ def test_results_stay_when_the_next_are_computed(network: Network, case: Case) -
 def test_work_may_be_done_as_late_as_a_gpu_does_it(case: Case) -> None:
     """Nothing is read before it is waited for, nothing allocated while a graph is captured."""
     host = HostTarget("fast")
-    expected = CudaEngine(host, case.parameters).forward(case.graph, case.x)
-    engine = CudaEngine(DeferredTarget(host), case.parameters)
-    for _ in range(3):
-        assert_bits(engine.forward(case.graph, case.x), expected)
+    engine, late = (CudaEngine(t, case.parameters) for t in (host, DeferredTarget(host)))
+    for factor in (1, 2, 3):
+        x = np.float32(factor) * case.x
+        assert_bits(late.forward(case.graph, x), engine.forward(case.graph, x))
 
 
 def test_each_layers_parameters_are_read_once_and_let_go(quick_target: Target, case: Case) -> None:

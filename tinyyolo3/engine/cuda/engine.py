@@ -1,6 +1,5 @@
 """A network on a target of kernels: weights in its memory, programs for the sizes it is run at."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from threading import RLock
 
@@ -11,12 +10,12 @@ from tinyyolo3.arrays import FloatArray
 from tinyyolo3.cuda.target import Target
 from tinyyolo3.engine.cuda.choose import convolution_operation, plan_network
 from tinyyolo3.engine.cuda.convolutions import convolution_algorithm
+from tinyyolo3.engine.cuda.kept import Kept
 from tinyyolo3.engine.cuda.program import Program
 from tinyyolo3.engine.cuda.recorded import Recorded
 from tinyyolo3.engine.cuda.weights import DeviceWeights
 from tinyyolo3.layers.convolution.cuda_algorithms import gpu_of
 from tinyyolo3.layers.layout import map_to_nchw_cuda, nchw_to_map_cuda
-from tinyyolo3.layers.shapes import Shape
 from tinyyolo3.network import specs
 from tinyyolo3.network.graph import Graph
 from tinyyolo3.network.parameters import Parameters
@@ -72,7 +71,7 @@ class CudaEngine:
         """Note where to run, and the parameters, folded or not, as the graphs to run will be."""
         self.target = target
         self._weights = DeviceWeights(target, parameters)
-        self._runs: OrderedDict[tuple[Shape, int, tuple[int, ...]], Run] = OrderedDict()
+        self._runs: Kept[Run] = Kept(KEPT_RUNS)
         self._lock = RLock()
 
     def ready(self) -> bool:
@@ -126,12 +125,8 @@ class CudaEngine:
         return dict(zip(layers, self._run(graph, x, layers), strict=True))
 
     def _run(self, graph: Graph, x: FloatArray, wanted: tuple[int, ...]) -> list[FloatArray]:
-        key = (graph.input_shape, len(x), wanted)
+        def make() -> Run:
+            return Run(self.target, self.program(self.target, graph, len(x), wanted))
+
         with self._lock:
-            if key not in self._runs:
-                while len(self._runs) >= KEPT_RUNS:
-                    self._runs.popitem(last=False)
-                program = self.program(self.target, graph, len(x), wanted)
-                self._runs[key] = Run(self.target, program)
-            self._runs.move_to_end(key)
-            return self._runs[key](x)
+            return self._runs.get((graph.input_shape, len(x), wanted), make)(x)
