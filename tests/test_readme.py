@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,12 +35,29 @@ def test_the_python_code_runs(tiny_model, tmp_path: Path, monkeypatch: pytest.Mo
         ("coco.names", tiny_model.names),
     ):
         Path(written).write_bytes(ours.read_bytes())
-    usage, inside = code_blocks("python")
+    usage, inside, _ = code_blocks("python")
     names: dict[str, object] = {}
     exec(usage, names)
     names["x"] = np.zeros((1, 3, 32, 32), np.float32)
     exec(inside.replace("12", "10"), names)
     assert Path("out.jpg").is_file()
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_the_code_for_kernels_of_ones_own_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my.cu").write_text(
+        """extern "C" __global__ void my_kernel(const float* x, float* y, int count) {
+             const int i = blockIdx.x * blockDim.x + threadIdx.x;
+             if (i < count) y[i] = 2 * x[i];
+           }"""
+    )
+    x = np.arange(500, dtype=np.float32)
+    y = np.empty_like(x)
+    exec(code_blocks("python")[2], {"np": np, "x": x, "y": y, "blocks": 2})
+    assert np.array_equal(y, 2 * x)
 
 
 def test_the_table_of_options_has_all_of_them_with_their_defaults() -> None:
