@@ -76,7 +76,7 @@ DEVICE_INLINE unsigned arrive(unsigned* counter) {
 #else
 #include "host/cuda.h"
 #define HOST_BUILD 1
-#define DEVICE_INLINE inline
+#define DEVICE_INLINE HOST_INLINE
 #define SHARED_STRUCT(T) (*reinterpret_cast<T*>(host::dynamic_shared_memory(sizeof(T))))
 
 namespace dev {

@@ -81,7 +81,7 @@ class TestDevices:
         with pytest.warns(DeviceWarning, match="device='auto' means the CPU here: no GPU is in"):
             assert select_target("auto") is None
         assert select_target("auto") is None
-        with pytest.raises(BackendError, match="^device='cuda': no GPU is in this machine$"):
+        with pytest.raises(BackendError, match=r"^device='cuda': no GPU is in this machine$"):
             select_target("cuda")
 
     @pytest.mark.usefixtures("installed", "unusable")

@@ -42,6 +42,8 @@ MODES = {
     "-fsanitize=bounds,alignment,shift,signed-integer-overflow,integer-divide-by-zero,"
     "float-cast-overflow -fno-sanitize-recover=all -DHOST_CHECK",
 }
+#: clang says nothing of a read that a write to the same place follows, unless it is told to.
+_CLANG_CHECK = "-mllvm -tsan-instrument-read-before-write=1"
 #: Flags of each mode for the run time.
 _RUNTIME = "-std=c++17 -O2 -march=native -g -fPIC -w"
 _RUNTIME_MODES = {"fast": _RUNTIME, "check": f"{_RUNTIME} -DHOST_CHECK"}
@@ -85,14 +87,17 @@ def build_library(
     runtime = sorted((kernel_folder() / HOST).glob("*.cpp"))
     vocabulary = read_source(kernel_folder() / HOST / "cuda.h")
     headers = [part for pair in sorted(source.headers.items()) for part in pair]
+    flags = MODES[mode]
+    if mode == "check" and "clang" in compiler.version:
+        flags = f"{flags} {_CLANG_CHECK}"
     key = digest(
-        *_circumstances(compiler), MODES[mode], text, *headers, vocabulary.everything,
+        *_circumstances(compiler), flags, text, *headers, vocabulary.everything,
         _RUNTIME_MODES[mode], *(read_source(file).everything for file in runtime),
     )  # fmt: skip
     entry = load_entry("host", key, ".so")
     if entry is None:
         folders = [source.folder] if source.folder is not None else []
-        made = _compile(compiler, text, MODES[mode], folders, source.name)
+        made = _compile(compiler, text, flags, folders, source.name)
         objects = [_runtime_object(compiler, file, mode) for file in runtime]
         entry = save_entry("host", key, ".so", _link(compiler, made, objects), {})
     return entry.file

@@ -36,18 +36,22 @@ def with_source_lines(message: str, library: Path, base: int, source: Source) ->
 
 
 def _line_at(library: Path, offset: int, source: Source) -> str:
-    """Return the line of the instruction at `offset`, of the kernel rather than of CUDA's words."""
+    """Return the line of the instruction at `offset`, and, if that is in a header, who called it.
+
+    The vocabulary's own lines, such as those of an atomic, are not meant.
+    """
     tool = shutil.which("addr2line")
     if tool is None:
         return f"offset {offset:#x} (binutils' addr2line would tell the line)"
     command = [tool, "-i", "-e", str(library), hex(offset)]
     answer = subprocess.run(command, capture_output=True, text=True, errors="replace").stdout
-    places = list(_places(answer))
     vocabulary = (str(kernel_folder() / HOST), str(kernel_folder() / LANDMARK))
-    for file, number in places:
-        if not file.startswith(vocabulary):
-            return _quote(file, number, source)
-    return _quote(*places[-1], source) if places else f"offset {offset:#x}"
+    places = [place for place in _places(answer) if not place[0].startswith(vocabulary)]
+    if not places:
+        return f"offset {offset:#x}"
+    callers = [place for place in places if place[0].endswith(source.name)][:1]
+    lines = dict.fromkeys([places[0], *callers])
+    return ", from ".join(_quote(*place, source) for place in lines)
 
 
 def _places(answer: str) -> Iterator[tuple[str, int]]:

@@ -93,7 +93,7 @@ class _Draft:
 
     def activation(self) -> str | None:
         """Draw an activation; None leaves it to the flavour's default."""
-        known = OPENCV_ACTIVATIONS if self.opencv else ACTIVATIONS
+        known: tuple[str, ...] = OPENCV_ACTIVATIONS if self.opencv else ACTIVATIONS
         return self.draw(st.sampled_from([*known, None]))
 
 

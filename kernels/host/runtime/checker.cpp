@@ -1,6 +1,6 @@
-// checker.cpp -- which accesses are wrong: outside of what the kernel was given, misaligned, of
-// bytes that nobody has written, of copies under way, or unordered with another thread's
-// (order.cpp).
+// checker.cpp -- which accesses are wrong: outside of what the kernel was given, of bytes that
+// nobody has written, of copies under way, or unordered with another thread's (order.cpp). That
+// addresses are multiples of what they should be is seen to in sanitizers.cpp.
 #include "checker.h"
 
 #include <algorithm>
@@ -14,6 +14,7 @@ namespace host {
 
 static std::vector<Region> arrays;          // the launch's, as registered
 static std::vector<Region> shared_regions;  // dynamic, static
+static const Region* recent;                // where the last access was
 static uint64_t accesses_in_turn;
 
 // A thread that touches memory so often without waiting or ending will do so for ever: it waits for
@@ -22,6 +23,7 @@ constexpr uint64_t most_accesses_in_turn = 1 << 25;
 
 static void checker_launch_begins() {
   order_launch_begins();
+  recent = nullptr;
   shared_regions.clear();
   const auto add = [](const char* start, size_t bytes, const char* name) {
     shared_regions.emplace_back(start, bytes, true, name);
@@ -35,14 +37,16 @@ static void checker_block_begins() {
   for (const Region& region : shared_regions) region.forget_contents();
 }
 
-static void checker_turn_begins() { accesses_in_turn = 0; }
+static void checker_turn_begins() {
+  own_stack = reinterpret_cast<uintptr_t>(fiber_stack(run.current->number));
+  accesses_in_turn = 0;
+}
 
 // One word of an access, on its way through the checks.
 struct Step {
   const Region& region;
   Record record;
-  uintptr_t pc;
-  const void* address;
+  uintptr_t pc, address;
 };
 
 static const char* verb(Access access) {
@@ -65,10 +69,9 @@ static const char* past(Access access) {
 }
 
 // The array that an address lies in or is nearest to, unless that is far.
-static Text address_text(const void* pointer) {
-  const auto address = reinterpret_cast<uintptr_t>(pointer);
+static Text address_text(uintptr_t address) {
   Text out;
-  snprintf(out.text, sizeof out.text, "address %p, which lies in no array", pointer);
+  snprintf(out.text, sizeof out.text, "address 0x%zx, which lies in no array", address);
   uintptr_t nearest = 1 << 20;
   for (const Region& region : arrays) {
     const size_t size = region.end() - region.start();
@@ -86,11 +89,11 @@ static Text address_text(const void* pointer) {
   return out;
 }
 
-static Text memory_text(const Region& region, const void* address) {
+static Text memory_text(const Region& region, uintptr_t address) {
   if (!region.shared()) return address_text(address);
   Text out;
   snprintf(out.text, sizeof out.text, "byte %zu of %s",
-           reinterpret_cast<uintptr_t>(address) - region.start(), region.name());
+           address - region.start(), region.name());
   return out;
 }
 
@@ -182,59 +185,65 @@ static void keep(const Step& step, Cell& cell, uint8_t& unwritten) {
   place.bytes = bytes;
 }
 
+// Whether a read need be neither checked nor kept, as nearly all: the bytes were written before the
+// last barrier, and the readers on record since then stand for this one too (see Cell).
+static bool is_settled(const Cell& cell, uint8_t unwritten, const Record& now) {
+  const Record &writer = cell.writer, &first = cell.readers[0], &second = cell.readers[1];
+  const bool in_order = writer.epoch < now.epoch &&
+                        (writer.epoch >= run.block.first_epoch || !writer.epoch);
+  if (!in_order || unwritten & now.bytes) return false;
+  const auto covers = [&](const Record& reader) {
+    return reader.epoch == now.epoch && (reader.bytes & now.bytes) == now.bytes;
+  };
+  const auto as_new = [&](const Record& reader) { return reader.warp_epoch == now.warp_epoch; };
+  if (!covers(first)) return false;
+  if (first.thread == now.thread && as_new(first)) return true;
+  if (!covers(second)) return false;
+  if (!same_warp(first, second)) return true;
+  return same_warp(first, now) && as_new(first) && as_new(second);
+}
+
 static const Region* find_region(uintptr_t address) {
-  for (const Region& region : shared_regions) {
-    if (region.holds(address)) return &region;
-  }
-  static size_t last = 0;
-  if (last < arrays.size() && arrays[last].holds(address)) return &arrays[last];
-  for (last = 0; last < arrays.size(); last++) {
-    if (arrays[last].holds(address)) return &arrays[last];
+  if (recent && recent->holds(address)) return recent;
+  for (const auto* regions : {&shared_regions, &arrays}) {
+    for (const Region& region : *regions) {
+      if (region.holds(address)) return recent = &region;
+    }
   }
   return nullptr;
 }
 
-// Refuses what lies outside of all regions, or not where an access of its size must.
-static void check_place(const void* address, size_t bytes, Access access, uintptr_t pc,
-                        const Region* region) {
-  const auto start = reinterpret_cast<uintptr_t>(address);
-  if (!region || start + bytes > region->end()) {
-    fail("out of bounds: %s %s %zu bytes of %s at %s", thread_text(*run.current).text,
-         verb(access), bytes,
-         region ? memory_text(*region, address).text : address_text(address).text,
-         pc_text(pc).text);
-  }
-  if ((bytes & (bytes - 1)) == 0 && bytes <= 16 && start & (bytes - 1)) {
-    fail("misaligned: %s %s %zu bytes of %s at %s", thread_text(*run.current).text, verb(access),
-         bytes, memory_text(*region, address).text, pc_text(pc).text);
-  }
-  if (++accesses_in_turn > most_accesses_in_turn) {
-    fail("endless: %s has touched memory %llu times since it last waited, now at %s",
-         thread_text(*run.current).text, static_cast<unsigned long long>(accesses_in_turn),
-         pc_text(pc).text);
-  }
+[[noreturn]] static void fail_outside(uintptr_t address, size_t bytes, Access access, uintptr_t pc,
+                                      const Region* region) {
+  fail("out of bounds: %s %s %zu bytes of %s at %s", thread_text(*run.current).text, verb(access),
+       bytes, region ? memory_text(*region, address).text : address_text(address).text,
+       pc_text(pc).text);
 }
 
-static void check_access(const void* address, size_t bytes, Access access, uintptr_t pc) {
+static void check_memory(uintptr_t start, size_t bytes, Access access, uintptr_t pc) {
   if (!run.current) return;  // what HOST_EXPORT adds is instrumented too
-  const Thread& thread = *run.current;
-  const auto start = reinterpret_cast<uintptr_t>(address);
-  if (start - reinterpret_cast<uintptr_t>(fiber_stack(thread.number)) < stack_bytes) return;
   const Region* region = find_region(start);
   // Tables of constants lie in the library itself.
   const bool constant = !region && start - run.library.base < run.library.end - run.library.base;
   if (constant && access == Access::read) return;
-  check_place(address, bytes, access, pc, region);
-  const Warp& warp = run.block.warps[thread.number / warp_size];
-  Step step{*region, {}, pc, address};
+  if (!region || start + bytes > region->end()) fail_outside(start, bytes, access, pc, region);
+  const Thread& thread = *run.current;
+  if (++accesses_in_turn > most_accesses_in_turn) {
+    fail("endless: %s has touched memory %llu times since it last waited, now at %s",
+         thread_text(thread).text, static_cast<unsigned long long>(accesses_in_turn),
+         pc_text(pc).text);
+  }
+  Step step{*region, {}, pc, start};
   step.record = {run.block.epoch, static_cast<uint32_t>(pc - run.library.base),
-                 static_cast<uint16_t>(thread.number), warp.epoch, 0, access};
+                 static_cast<uint16_t>(thread.number),
+                 run.block.warps[thread.number / warp_size].epoch, 0, access};
   for (uintptr_t word = start / 4; word * 4 < start + bytes; word++) {
     const uintptr_t low = std::max(start, word * 4) - word * 4;
     const uintptr_t high = std::min(start + bytes, word * 4 + 4) - word * 4;
     step.record.bytes = static_cast<uint8_t>((1 << high) - (1 << low));
     Cell& cell = region->cell(word);
     uint8_t& unwritten = region->unwritten(word);
+    if (access == Access::read && is_settled(cell, unwritten, step.record)) continue;
     check_contents(step, cell, unwritten);
     check_order(step, cell);
     keep(step, cell, unwritten);

@@ -3,15 +3,23 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "fiber.h"
+
 namespace host {
 
 enum class Access : uint8_t { read, write, atomic, begin_copy, end_copy };
 
 #ifdef HOST_CHECK
 
+static uintptr_t own_stack;  // the running thread's, where it may do as it likes
+static void check_memory(uintptr_t start, size_t bytes, Access access, uintptr_t pc);
+
 // Accounts for an access of the running thread; `pc` is the return address of its instruction. Does
 // not return where something is wrong.
-static void check_access(const void* address, size_t bytes, Access access, uintptr_t pc);
+inline void check_access(const void* address, size_t bytes, Access access, uintptr_t pc) {
+  const auto start = reinterpret_cast<uintptr_t>(address);
+  if (start - own_stack >= stack_bytes) check_memory(start, bytes, access, pc);
+}
 
 // Puts what the blocks that arrived at `counter` before did before what this block will do.
 static void checker_arrival(const void* counter);
