@@ -160,8 +160,7 @@ __global__ void __launch_bounds__(GemmTile<BM, BN, BK, TM, TN, STAGES>::threads,
       const int f = f0 + tile.column + 8 * j;
       if (m < patches && f < filters_pitch)
         *reinterpret_cast<float4*>(products + (e * patches + m) * filters_pitch + f) =
-            make_float4(tile.sums[i][j], tile.sums[i][j + 1], tile.sums[i][j + 2],
-                        tile.sums[i][j + 3]);
+            tile.swapped(i, j);
     }
   }
 }
@@ -178,7 +177,7 @@ __global__ void __launch_bounds__(128)
   const int filter = index % p.filters, patch = index / p.filters;
   if (patch >= patches.count) return;
   const long long element = static_cast<long long>(patches.count) * p.weight_pitch;
-  const float* from = products + static_cast<long long>(patch) * p.weight_pitch + filter;
+  const float* from = products + static_cast<long long>(patch) * p.weight_pitch + (filter ^ 1);
   float half[E][M];
 #pragma unroll
   for (int i = 0; i < E; i++) {

@@ -57,35 +57,50 @@ struct GemmTile {
       for (int j = 0; j < TN; j++) sums[i][j] = 0.f;
   }
 
-  // Adds the products of one slice.
+  // Adds the products of one slice. The loop stays a loop: were all terms in sight at a time, the
+  // compiler would mix them, and undo the order that multiply_term has put them into.
   DEVICE_INLINE void multiply(const Stage& stage) {
     const float* x = stage.x + row * BK;
     const float* w = stage.w + column;
-#pragma unroll
+#pragma unroll 1
     for (int k = 0; k < BK; k += 4) {
       float4 a[TM];
 #pragma unroll
       for (int i = 0; i < TM; i++) a[i] = *reinterpret_cast<const float4*>(x + 4 * i * BK + k);
-      multiply_term(w + (k + 0) * BN, [&](int i) { return a[i].x; });
-      multiply_term(w + (k + 1) * BN, [&](int i) { return a[i].y; });
-      multiply_term(w + (k + 2) * BN, [&](int i) { return a[i].z; });
-      multiply_term(w + (k + 3) * BN, [&](int i) { return a[i].w; });
+      multiply_term<0>(w + (k + 0) * BN, [&](int i) { return a[i].x; });
+      multiply_term<1>(w + (k + 1) * BN, [&](int i) { return a[i].y; });
+      multiply_term<2>(w + (k + 2) * BN, [&](int i) { return a[i].z; });
+      multiply_term<3>(w + (k + 3) * BN, [&](int i) { return a[i].w; });
     }
   }
 
-  template <class X>
+  template <int TERM, class X>
   DEVICE_INLINE void multiply_term(const float* w, X x) {
+    float b[TN];
 #pragma unroll
     for (int j = 0; j < TN; j += 4) {
-      const float4 b = *reinterpret_cast<const float4*>(w + 8 * j);
-#pragma unroll
-      for (int i = 0; i < TM; i++) {
-        sums[i][j + 0] += x(i) * b.x;
-        sums[i][j + 1] += x(i) * b.y;
-        sums[i][j + 2] += x(i) * b.z;
-        sums[i][j + 3] += x(i) * b.w;
-      }
+      const float4 v = *reinterpret_cast<const float4*>(w + 8 * j);
+      b[j] = v.x, b[j + 1] = v.y, b[j + 2] = v.z, b[j + 3] = v.w;
     }
+#pragma unroll
+    for (int i = 0; i < TM; i++)
+#pragma unroll
+      for (int step = 0; step < TN; step++) {
+        const int j = turning_column(TERM, i % 2 ? TN - 1 - step : step);
+        sums[i][j] += x(i) * b[j];
+      }
+  }
+
+  // The order of columns, see "Register banks": 0 .. TN - 1 but for the last or the first two, so
+  // that both ends are even columns for even terms, and odd ones for odd terms.
+  static DEVICE_INLINE constexpr int turning_column(int term, int j) {
+    if (term % 2 == 0) return j < TN - 2 ? j : 2 * TN - 3 - j;
+    return j < 2 ? 1 - j : j;
+  }
+
+  // Four sums as they leave for memory, each pair swapped: see "Register banks".
+  DEVICE_INLINE float4 swapped(int i, int j) const {
+    return make_float4(sums[i][j + 1], sums[i][j], sums[i][j + 3], sums[i][j + 2]);
   }
 
   // Adds `slices` slices. copy(stage) begins the copies of the next slice.
@@ -121,8 +136,7 @@ struct GemmTile {
     for (int i = 0; i < TM; i++)
 #pragma unroll
       for (int j = 0; j < TN; j += 4)
-        mine[(i * TN + j) / 4 * threads] =
-            make_float4(sums[i][j], sums[i][j + 1], sums[i][j + 2], sums[i][j + 3]);
+        mine[(i * TN + j) / 4 * threads] = swapped(i, j);
     __syncthreads();
     if (threadIdx.x == 0) shared.ticket = dev::arrive(arrivals);
     __syncthreads();
@@ -140,10 +154,10 @@ struct GemmTile {
 #pragma unroll
         for (int j = 0; j < TN; j += 4) {
           const float4 v = others[(i * TN + j) / 4 * threads];
-          sums[i][j] += v.x;
-          sums[i][j + 1] += v.y;
-          sums[i][j + 2] += v.z;
-          sums[i][j + 3] += v.w;
+          sums[i][j + 1] += v.x;
+          sums[i][j] += v.y;
+          sums[i][j + 3] += v.z;
+          sums[i][j + 2] += v.w;
         }
     return true;
   }

@@ -21,6 +21,21 @@ __global__ void no_wait(const float* x, float* y) {
   dev::cp_async_wait<0>();
 }
 
+// What was there before the copy has been read; the copy has not.
+template <bool right>
+__global__ void read_again(const float* x, float* y) {
+  float* s = SHARED_STRUCT(Numbers);
+  volatile float* again = s;
+  s[threadIdx.x] = 0.f;
+  __syncthreads();
+  const float before = again[threadIdx.x];
+  dev::cp_async4(s + threadIdx.x, x + threadIdx.x, true);  // here
+  dev::cp_async_commit();
+  if (right) dev::cp_async_wait<0>();
+  y[threadIdx.x] = before + again[threadIdx.x];  // here
+  dev::cp_async_wait<0>();
+}
+
 template <bool right>
 __global__ void no_barrier(const float* x, float* y) {
   float* s = SHARED_STRUCT(Numbers);
@@ -111,6 +126,7 @@ __global__ void source_out_of_bounds(const float* x, float* y) {
 """
 MESSAGES = {
     "no_wait": "asynchronous copy: .* reads .* began an asynchronous copy to it at .* // here`",
+    "read_again": "asynchronous copy: .* reads .* // here`",
     "no_barrier": "asynchronous copy|race: .* copied asynchronously to it|uninitialised",
     "barrier_before_the_wait": "asynchronous copy: .*|race: .* copied asynchronously to it at",
     "one_group_too_few": "asynchronous copy: .* reads .* // here`",

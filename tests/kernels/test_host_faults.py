@@ -135,17 +135,31 @@ def test_launches_from_many_threads() -> None:
 
 
 SCRIPT = """
-import ctypes, faulthandler, sys
+import ctypes, faulthandler, signal, sys
 import numpy as np
 from tinyyolo3.cuda.host_module import HostModule
 from tinyyolo3.errors import KernelError
 
+libc = ctypes.CDLL(None)
+
+def handlers():
+    found = []
+    for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE):
+        action = ctypes.create_string_buffer(256)
+        libc.sigaction(int(number), None, action)
+        found.append(action.raw[:8])
+    stack = ctypes.create_string_buffer(64)
+    libc.sigaltstack(None, stack)
+    return [*found, stack.raw[:24]]
+
 faulthandler.enable()
+before = handlers()
 kernel = HostModule(sys.argv[1], mode="fast").get_function("wild_pointer")
 try:
     kernel((1,), (32,), (np.zeros(32, np.int32), 16))
 except KernelError:
-    print("caught", flush=True)
+    print("caught")
+print(handlers() == before, flush=True)
 ctypes.string_at(16)
 """
 
@@ -156,7 +170,7 @@ def test_other_faults_are_not_ours(tmp_path: Path) -> None:
     kernels.write_text(CODE)
     command = [sys.executable, "-c", SCRIPT, str(kernels)]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.stdout == "caught\n"
+    assert done.stdout == "caught\nTrue\n"
     assert done.returncode < 0
     assert "Segmentation fault" in done.stderr
     assert "string_at" in done.stderr

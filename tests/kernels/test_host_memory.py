@@ -84,6 +84,12 @@ __global__ void of_another_block(const float* x, float* y) {
   y[blockIdx.x * 16 + threadIdx.x] = s[threadIdx.x];  // here
 }
 
+__global__ void shared_poison(float* y) {
+  float* s = &SHARED_STRUCT(float);
+  y[blockIdx.x * 16 + threadIdx.x] = s[threadIdx.x];
+  s[threadIdx.x] = 1.f;
+}
+
 template <bool right>
 __global__ void uninitialised_global(const float* x, float* y) {
   const float before = right ? x[threadIdx.x] : y[threadIdx.x];  // here
@@ -165,6 +171,19 @@ def test_what_a_kernel_may_touch(module: HostModule) -> None:
     y = np.zeros(8, np.float32)
     module.get_function("what_is_allowed")((1,), (8,), (y, MapStruct(1, 1, 5, 1, 1)), outputs=(y,))
     assert y.tolist() == [1, 2, 4, 8] * 2
+
+
+def test_shared_memory_is_poisoned_for_each_block() -> None:
+    """In fast mode, where nobody watches, what nobody has written is NaN."""
+    names = ["uninitialised_shared<false>", "of_another_block<false>", "shared_poison"]
+    module = HostModule(code=CODE, name_expressions=names, mode="fast")
+    x, y = np.ones(32, np.float32), np.zeros(32, np.float32)
+    module.get_function(names[0])((1,), (32,), (x, y))
+    assert np.flatnonzero(np.isnan(y)).tolist() == [7]
+    module.get_function(names[1])((2,), (16,), (x, y))
+    assert np.isnan(y).tolist() == [False] * 16 + [True] * 16
+    module.get_function(names[2])((2,), (16,), (y,), shared_mem=64)
+    assert np.isnan(y).all()
 
 
 def test_arrays_that_overlap(module: HostModule) -> None:

@@ -52,6 +52,17 @@ __global__ void one_writes_what_all_read(float* y) {
   y[threadIdx.x] = value;
 }
 
+// The writer's own warp is done with it, the other is not.
+template <bool right>
+__global__ void other_warp_still_reads(float* y) {
+  __shared__ float s;
+  if (threadIdx.x == 0) s = 1.f;
+  __syncthreads();
+  y[threadIdx.x] = s;  // races
+  if (right) __syncthreads(); else __syncwarp();
+  if (threadIdx.x == 0) s = 2.f;  // races
+}
+
 template <bool right>
 __global__ void in_global_memory(float* y) {
   y[threadIdx.x] = threadIdx.x;  // races
@@ -73,6 +84,15 @@ __global__ void across_blocks_read(float* y) {
   const int other = right ? blockIdx.x : 1 - blockIdx.x;
   y[blockIdx.x * 32 + threadIdx.x] = 1.f;  // races
   y[blockIdx.x * 32 + threadIdx.x] = y[other * 32 + threadIdx.x];  // races
+}
+
+// Both blocks read what one of them changes afterwards.
+template <bool right>
+__global__ void across_blocks_update(float* y) {
+  const int i = right ? blockIdx.x * 32 + threadIdx.x : threadIdx.x;
+  const float before = y[i];  // races
+  __syncthreads();
+  if (right || blockIdx.x == 1) y[i] = before + 1.f;  // races
 }
 
 template <bool right>
@@ -105,6 +125,19 @@ __global__ void last_block(float* partial, unsigned* arrivals, float* y) {
   y[threadIdx.x] = sum;
 }
 
+// Only the thread that arrives sees at once what others had written before their arrival: a shuffle
+// moves its ticket, and orders no memory.
+template <bool right>
+__global__ void read_at_arrival(float* partial, unsigned* arrivals, float* y) {
+  partial[blockIdx.x * 32 + threadIdx.x] = threadIdx.x;  // races
+  __syncthreads();
+  unsigned ticket = 0;
+  if (threadIdx.x == 0) ticket = dev::arrive(arrivals);
+  ticket = __shfl_sync(~0u, ticket, 0);
+  if (right) __syncthreads();
+  if (ticket == 1) y[threadIdx.x] = partial[(1 - blockIdx.x) * 32 + threadIdx.x];  // races
+}
+
 // Bytes of one word are different memory.
 __global__ void bytes(unsigned char* y) { y[threadIdx.x] = threadIdx.x; }
 
@@ -125,14 +158,16 @@ RACES = {
     "in_a_block": 64,
     "write_after_read": 64,
     "one_writes_what_all_read": 64,
+    "other_warp_still_reads": 64,
     "in_global_memory": 64,
 }
-TWO_BLOCKS = ["across_blocks", "across_blocks_read"]
+TWO_BLOCKS = ["across_blocks", "across_blocks_read", "across_blocks_update"]
 
 
 @pytest.fixture(scope="module")
 def module() -> HostModule:
-    names = [*RACES, *TWO_BLOCKS, "counter", "plain_read_of_a_counter", "last_block"]
+    others = ["counter", "plain_read_of_a_counter", "last_block", "read_at_arrival"]
+    names = [*RACES, *TWO_BLOCKS, *others]
     instances = [f"{name}<{right}>" for name in names for right in ("false", "true")]
     return HostModule(code=CODE, name_expressions=[*instances, "bytes", "turns"])
 
@@ -160,7 +195,7 @@ def test_within_a_block(module: HostModule, name: str, seed: int) -> None:
 @pytest.mark.parametrize("name", TWO_BLOCKS)
 def test_across_blocks(module: HostModule, name: str, seed: int) -> None:
     y = np.full(64, np.nan, np.float32)
-    module.get_function(f"{name}<true>")((2,), (32,), (y,), outputs=(y,), seed=seed)
+    module.get_function(f"{name}<true>")((2,), (32,), (y,), seed=seed)
     with pytest.raises(KernelError, match=race("nothing orders the two blocks")):
         module.get_function(f"{name}<false>")((2,), (32,), (y,), seed=seed)
 
@@ -192,6 +227,18 @@ def test_a_last_block_that_sums_what_all_have_written(module: HostModule, seed: 
     arguments = (partial, np.zeros(1, np.uint32), y)
     with pytest.raises(KernelError, match=race("")):
         module.get_function("last_block<false>")((4,), (32,), arguments, seed=seed)
+
+
+@seeds
+def test_what_is_read_without_a_barrier_after_the_arrival(module: HostModule, seed: int) -> None:
+    for right in "true", "false":
+        arguments = np.zeros(64, np.float32), np.zeros(1, np.uint32), np.zeros(64, np.float32)
+        kernel = module.get_function(f"read_at_arrival<{right}>")
+        if right == "true":
+            kernel((2,), (32,), arguments, seed=seed)
+            continue
+        with pytest.raises(KernelError, match=race("nothing orders the two blocks")):
+            kernel((2,), (32,), arguments, seed=seed)
 
 
 @seeds

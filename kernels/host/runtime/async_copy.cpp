@@ -38,6 +38,7 @@ void copy_async(void* shared, const void* global, int bytes, bool wanted) {
     memset(shared, poison, bytes);
   }
   thread.copies.push_back(copy);
+  thread.call_pc = 0;
 }
 
 void copy_async_commit() { run.current->closed_groups++; }
@@ -56,6 +57,7 @@ void copy_async_wait(int pending) {
     // To other threads the data are written here, by this thread: they need a barrier after it.
     check_access(copy.shared, copy.bytes, Access::end_copy, copy.pc);
   }
+  thread.call_pc = 0;
   thread.copies.resize(kept);
 }
 

@@ -185,13 +185,14 @@ static void keep(const Step& step, Cell& cell, uint8_t& unwritten) {
   place.bytes = bytes;
 }
 
-// Whether a read need be neither checked nor kept, as nearly all: the bytes were written before the
-// last barrier, and the readers on record since then stand for this one too (see Cell).
-static bool is_settled(const Cell& cell, uint8_t unwritten, const Record& now) {
+// Whether a read need be neither checked nor kept, as nearly all: nobody has written to the word or
+// begun a copy to it since the last barrier, and readers on record since then, who found the bytes
+// written, stand for this one too (see Cell).
+static bool is_settled(const Cell& cell, const Record& now) {
   const Record &writer = cell.writer, &first = cell.readers[0], &second = cell.readers[1];
   const bool in_order = writer.epoch < now.epoch &&
                         (writer.epoch >= run.block.first_epoch || !writer.epoch);
-  if (!in_order || unwritten & now.bytes) return false;
+  if (!in_order) return false;
   const auto covers = [&](const Record& reader) {
     return reader.epoch == now.epoch && (reader.bytes & now.bytes) == now.bytes;
   };
@@ -243,7 +244,7 @@ static void check_memory(uintptr_t start, size_t bytes, Access access, uintptr_t
     step.record.bytes = static_cast<uint8_t>((1 << high) - (1 << low));
     Cell& cell = region->cell(word);
     uint8_t& unwritten = region->unwritten(word);
-    if (access == Access::read && is_settled(cell, unwritten, step.record)) continue;
+    if (access == Access::read && is_settled(cell, step.record)) continue;
     check_contents(step, cell, unwritten);
     check_order(step, cell);
     keep(step, cell, unwritten);

@@ -39,8 +39,7 @@ static void on_fault(int number, siginfo_t* what, void* context) {
   }
   const Thread& thread = *run.current;
   // Messages take return addresses, hence the 1; a primitive's fault is laid to its caller.
-  uintptr_t pc = fault_pc(context) + 1;
-  if (pc <= run.library.base || pc > run.library.end) pc = thread.call_pc;
+  const uintptr_t pc = thread.call_pc ? thread.call_pc : fault_pc(context) + 1;
   const Text who = thread_text(thread), where = pc_text(pc);
   if (number == SIGSEGV || number == SIGBUS) {
     if (below_stacks(what->si_addr)) {

@@ -16,9 +16,9 @@ static void check_shape(const Launch& launch) {
     report("a block of %u x %u x %u threads: 1 to 1024 are possible, at most 64 along z", block.x,
            block.y, block.z);
   }
-  if (!volume(grid) || grid.x > 0x7FFFFFFF || grid.y > 65535 || grid.z > 65535) {
-    report("a grid of %u x %u x %u blocks: 1 to 2147483647 x 65535 x 65535 are possible", grid.x,
-           grid.y, grid.z);
+  if (!volume(grid) || volume(grid) > 0x7FFFFFFF) {
+    report("a grid of %u x %u x %u blocks: 1 to 2147483647 can be run here", grid.x, grid.y,
+           grid.z);
   }
 }
 

@@ -60,6 +60,7 @@ void atomic_load(const void* address, void* value, size_t bytes) {
 
 void atomic_store(void* address, const void* value, size_t bytes) {
   memcpy(address, value, bytes);
+  run.current->call_pc = 0;
 }
 
 // The blocks run one after another, so that nothing needs to be made visible.
@@ -68,7 +69,9 @@ unsigned arrive(unsigned* counter) {
   run.current->call_pc = pc;
   check_access(counter, sizeof *counter, Access::atomic, pc);
   checker_arrival(counter);
-  return (*counter)++;
+  const unsigned before = (*counter)++;
+  run.current->call_pc = 0;
+  return before;
 }
 
 }  // namespace host

@@ -81,6 +81,7 @@ static void begin_block() {
   for (Warp& warp : block.warps) warp = {};
   for (Thread& thread : block.threads) {
     thread.state = State::ready;
+    thread.call_pc = 0;
     thread.closed_groups = 0;
     thread.copies.clear();
     prepare(thread.fiber, thread.number, begin_thread);

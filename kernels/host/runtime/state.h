@@ -15,12 +15,6 @@ constexpr unsigned warp_size = 32;
 // What nobody has written: bytes of all ones are a NaN as a float and -1 as an int.
 constexpr int poison = 0xFF;
 
-#ifdef HOST_CHECK
-constexpr bool checked = true;
-#else
-constexpr bool checked = false;
-#endif
-
 enum class State : uint8_t { ready, at_barrier, in_warp, ended };
 
 // A copy from global to shared memory on its way.
@@ -43,7 +37,7 @@ struct Thread {
   const char* primitive;  // that primitive's name
   unsigned mask;          // of the warp collective
   uint32_t operand[2], result;  // of the warp collective
-  uintptr_t call_pc;      // of the primitive that touches memory on the thread's behalf
+  uintptr_t call_pc;      // of a primitive that is touching memory on the thread's behalf, or 0
   int closed_groups;      // of asynchronous copies
   std::vector<Copy> copies;
 };
