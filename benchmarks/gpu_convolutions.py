@@ -56,7 +56,7 @@ MOST_COPIES = 48
 #: Candidates that the model thinks this much slower than its favourite are not tried.
 SLACK = 1.6
 #: Cycles of the model in a microsecond: the H200's clock under load.
-MODEL_MHZ = 1900.0
+MODEL_MHZ = 1980.0
 
 
 def problems(batch: int, tiny: bool) -> list[Problem]:

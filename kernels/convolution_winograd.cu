@@ -12,8 +12,9 @@
 //
 // Arrays: x, y, residual are maps, channels last. inputs [E^2][patches][terms], weights
 // [E^2][terms][filters_pitch] (G g G^T, made once on the CPU in float64), products
-// [E^2][patches][filters_pitch]; terms are the channels filled up with zeros to a multiple of 16,
-// filters_pitch (weight_pitch of the shape) the filters to one of 4.
+// [E^2][patches][filters_pitch], each pair of filters swapped (gemm_tile.cuh, "Register banks");
+// terms are the channels filled up with zeros to a multiple of 16, filters_pitch (weight_pitch of
+// the shape) the filters to one of 4.
 // Errors: the matrices' entries reach 8 for M = 4, and sums of them cancel; the bound is
 // tolerances.winograd. Reference: tinyyolo3/layers/convolution/reference.py.
 #include "convolution.cuh"

@@ -4,8 +4,8 @@
 // The idea. A multiply-add needs two numbers, and shared memory delivers 32 a cycle to an SM that
 // could do 128 multiply-adds: each number read must serve several. A thread therefore owns TM x TN
 // sums. For 4 terms (k .. k + 3) it reads TM float4 of x and TN float4 of w, and does 4 TM TN
-// multiply-adds: with 8 x 8, 16 loads for 256. In the compiled loop of 16 terms, addresses and the
-// pipeline included, 80 (8 x 4), 87 (8 x 8) or 92 % (16 x 8) of the instructions are multiply-adds.
+// multiply-adds: with 8 x 8, 16 loads for 256. In the compiled loop, addresses and the pipeline
+// included, 67 (4 x 4), 77 (8 x 4) or 85 % (8 x 8) of the instructions are multiply-adds.
 //
 // Shared layout. x as [m][k], w as [k][n], each just as it lies in global memory: a 16-byte
 // cp.async moves four numbers without passing through registers, and nothing is transposed. A
@@ -17,8 +17,22 @@
 // kernels: so half a warp, which the hardware can serve in one go when neighbouring lanes share
 // an address, reads 8 different float4 of w side by side (all 32 banks once), or 2 of x from
 // neighbouring rows. BK = 16 puts these 64 bytes apart and BK = 8 32 bytes, in different banks
-// either way. Of the 16 cycles that a warp's 8 x 8 sums take for one term, shared memory is then
-// busy for 8.
+// either way: two wavefronts a load. Of the 16 cycles that four warps' 8 x 8 sums take for a term,
+// shared memory is then busy for 8; with 8 x 4 for 6 of 8, with 4 x 4 for all of 4. Served by the
+// quarter warp, 4 x 4 could reach half of the peak; an H200 reached 52 %.
+//
+// Register banks. Since Ampere a scheduler can issue a multiply-add in every cycle, but a register
+// file of two banks, even and odd, gives it one register of each in that time, and a multiply-add
+// reads three. The third has to be kept from the one before, by the same operand's latch (".reuse"
+// in the compiled code). Hence the order of multiply_term: along a row of sums x stays, at its end
+// w stays and x changes; each reads one sum and one other number. Those must lie in different
+// banks. A float4 of w fills registers even, odd, even, odd; so do four sums that are stored by one
+// instruction, each in the bank of its column's w, which is the wrong one. Therefore sums leave
+// with each pair swapped, which gives them the other bank. And where a row ends, x changes instead
+// of w: the k-th term of every row lies in the bank of k, so the column of that sum is even for
+// even terms. Multiply-adds a cycle, counted in the code compiled for sm_90: 0.64 (4 x 4), 0.74
+// (8 x 4), 0.75 (8 x 8). Without swaps, and each row from column 0 on, it was 0.56, 0.60 and 0.69,
+// of which an H200 reached 0.94, 0.97 and 0.92 (2026-11-20); today's order is not measured yet.
 //
 // Pipeline. STAGES slices of BK terms are in flight: while one is multiplied, cp.async fills the
 // others. One barrier a slice: past it, all copies of this slice are visible, and nobody reads any
@@ -62,40 +76,40 @@ struct GemmTile {
   DEVICE_INLINE void multiply(const Stage& stage) {
     const float* x = stage.x + row * BK;
     const float* w = stage.w + column;
+    const float* end = x + BK;
 #pragma unroll 1
-    for (int k = 0; k < BK; k += 4) {
+    for (; x != end; x += 4, w += 4 * BN) {
       float4 a[TM];
 #pragma unroll
-      for (int i = 0; i < TM; i++) a[i] = *reinterpret_cast<const float4*>(x + 4 * i * BK + k);
-      multiply_term<0>(w + (k + 0) * BN, [&](int i) { return a[i].x; });
-      multiply_term<1>(w + (k + 1) * BN, [&](int i) { return a[i].y; });
-      multiply_term<2>(w + (k + 2) * BN, [&](int i) { return a[i].z; });
-      multiply_term<3>(w + (k + 3) * BN, [&](int i) { return a[i].w; });
+      for (int i = 0; i < TM; i++) a[i] = *reinterpret_cast<const float4*>(x + 4 * i * BK);
+      multiply_term<0>(w + 0 * BN, [&](int i) { return a[i].x; });
+      multiply_term<1>(w + 1 * BN, [&](int i) { return a[i].y; });
+      multiply_term<2>(w + 2 * BN, [&](int i) { return a[i].z; });
+      multiply_term<3>(w + 3 * BN, [&](int i) { return a[i].w; });
     }
   }
 
+  // Down the rows with four columns at a time, from left to right and back: see "Register banks".
   template <int TERM, class X>
   DEVICE_INLINE void multiply_term(const float* w, X x) {
-    float b[TN];
 #pragma unroll
     for (int j = 0; j < TN; j += 4) {
       const float4 v = *reinterpret_cast<const float4*>(w + 8 * j);
-      b[j] = v.x, b[j + 1] = v.y, b[j + 2] = v.z, b[j + 3] = v.w;
+      const float b[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+      for (int i = 0; i < TM; i++)
+#pragma unroll
+        for (int step = 0; step < 4; step++) {
+          const int c = turning_column(TERM, i % 2 ? 3 - step : step);
+          sums[i][j + c] += x(i) * b[c];
+        }
     }
-#pragma unroll
-    for (int i = 0; i < TM; i++)
-#pragma unroll
-      for (int step = 0; step < TN; step++) {
-        const int j = turning_column(TERM, i % 2 ? TN - 1 - step : step);
-        sums[i][j] += x(i) * b[j];
-      }
   }
 
-  // The order of columns, see "Register banks": 0 .. TN - 1 but for the last or the first two, so
-  // that both ends are even columns for even terms, and odd ones for odd terms.
-  static DEVICE_INLINE constexpr int turning_column(int term, int j) {
-    if (term % 2 == 0) return j < TN - 2 ? j : 2 * TN - 3 - j;
-    return j < 2 ? 1 - j : j;
+  // The four columns' order: its ends are even columns for even terms, odd columns for odd terms.
+  static DEVICE_INLINE constexpr int turning_column(int term, int step) {
+    if (term % 2 == 0) return step < 2 ? step : 5 - step;
+    return step < 2 ? 1 - step : step;
   }
 
   // Four sums as they leave for memory, each pair swapped: see "Register banks".

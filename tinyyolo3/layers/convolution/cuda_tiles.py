@@ -3,6 +3,13 @@
 A convolution is a product of matrices of (pixels × terms) and (terms × filters). A block sums one
 tile of its result, `parts` blocks share the terms of one tile where there are too few tiles for
 the GPU's multiprocessors.
+
+The model of the time counts cycles, of any GPU with 128 multiply-adds a cycle; with 64, as on an
+A100 or a T4, everything but the latencies takes twice as long. Its constants are rounded from a fit
+to the blocked rung's times on an H200 (2026-11-20, 55 shapes at batch 1 and 35 at batch 8). With
+`INSTANCES` as they were then, its choices for all these together took 1.0 and 1.9 % longer than the
+quickest tiles. What has changed since is only counted, not measured: the order of multiply-adds
+(``kernels/gemm_tile.cuh``) and with it the numbers of `INSTANCES`.
 """
 
 from collections.abc import Iterator
@@ -17,6 +24,14 @@ SPLIT_TILES = 1024
 PARTS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 24)
 #: Slices of each part at the least: the pipeline has to fill before it can run.
 LEAST_SLICES = 4
+#: Cycles of a round of blocks beside the multiply-adds: the pipeline's filling and the storing.
+ROUND_CYCLES = 1000.0
+#: Cycles for a tile's last block to know that it is the last, and to add the sums of each part.
+SPLIT_CYCLES, PART_CYCLES = 500.0, 400.0
+#: Bytes that pass between the L2 cache and each multiprocessor in a cycle.
+L2_BYTES = 32
+#: Warps of a multiprocessor that hide each other's waiting.
+FULL_WARPS = 12
 
 
 @dataclass(frozen=True)
@@ -83,21 +98,16 @@ class Tile:
         return -(-rows // self.pixels) * -(-columns // self.filters)
 
 
-#: The instances, each with the share of the multiply-adds' peak that it reaches with full warps:
-#: of instructions in its loop, those that are multiply-adds.
+#: The instances, each with the multiply-adds that a scheduler issues in a cycle of its loop, if a
+#: warp is always ready: counted in the code compiled for sm_90, conflicts of register banks with it
+#: (``kernels/gemm_tile.cuh``). Of 9 tiles that were measured on an H200, on 2026-11-20 on the
+#: convolutions of three networks, these are the ones that were quickest or nearly so for more than
+#: a few; without the others, batches of 8 take 1 % longer.
 INSTANCES = {
-    Tile(128, 128, 16, 8, 8, 3, 2): 0.87,
-    Tile(128, 128, 8, 8, 8, 4, 2): 0.84,
-    Tile(64, 128, 16, 8, 8, 3, 4): 0.86,
-    Tile(128, 64, 16, 8, 8, 3, 3): 0.86,
-    Tile(32, 128, 16, 8, 8, 3, 7): 0.86,
-    Tile(64, 64, 16, 8, 8, 3, 6): 0.86,
-    Tile(64, 64, 16, 8, 4, 3, 5): 0.80,
-    Tile(128, 32, 16, 8, 4, 3, 4): 0.80,
-    Tile(64, 32, 16, 8, 4, 3, 10): 0.78,
-    Tile(32, 64, 16, 4, 4, 3, 5): 0.70,
-    Tile(128, 256, 16, 8, 16, 3, 1): 0.91,
-    Tile(256, 128, 16, 16, 8, 3, 1): 0.91,
+    Tile(128, 64, 16, 8, 8, 3, 3): 0.75,
+    Tile(64, 64, 16, 8, 4, 3, 5): 0.74,
+    Tile(128, 32, 16, 8, 4, 3, 4): 0.74,
+    Tile(32, 64, 16, 4, 4, 3, 5): 0.64,
 }
 
 #: The one for maps whose channels cannot be copied four at a time: the first layer's three.
@@ -122,33 +132,36 @@ def candidates(product: Product, multiprocessors: int = MULTIPROCESSORS) -> Iter
 
 
 def modelled_cycles(product: Product, tile: Tile, multiprocessors: int = MULTIPROCESSORS) -> float:
-    """Return about how many cycles the blocked rung takes.
+    """Return about how many cycles the blocked rung takes, without the launch.
 
-    With parts, partial sums are written to and read from the L2 cache at about 2 KiB a cycle, and
-    come with another round of latency.
+    With parts, partial sums are written to the L2 cache, and one block reads them part by part.
     """
     blocks = tile.tiles(product) * tile.parts
     slices = -(-product.terms // tile.depth)
     cycles = round_cycles(tile, blocks, -(-slices // tile.parts), multiprocessors)
     if tile.parts > 1:
-        cycles += 1500.0 + 8.0 * blocks * tile.pixels * tile.filters / 2048
+        floats = 2 * blocks * tile.pixels * tile.filters
+        cycles += SPLIT_CYCLES + PART_CYCLES * tile.parts
+        cycles += 4 * floats / (L2_BYTES * multiprocessors)
     return cycles
 
 
 def round_cycles(tile: Tile, blocks: int, slices: int, multiprocessors: int) -> float:
     """Return about how many cycles `blocks` tiles of so many slices take.
 
-    The busiest multiprocessor has ⌈blocks / multiprocessors⌉ of them. Its 128 multiply-adds a cycle
-    are shared by those that are resident; below 12 warps it waits at times, with 4 half of it. To
-    that come the filling of the pipeline and the storing of the tile, about 1 µs for each round of
-    resident blocks.
+    The busiest multiprocessor has ⌈blocks / multiprocessors⌉ of them, and takes as many at a time
+    as are resident; the last round may have fewer. In a round, these share its 128 multiply-adds a
+    cycle: with 12 warps or more one is always ready, with one alone half of the time.
     """
     load = -(-blocks // multiprocessors)
-    resident = min(load, tile.blocks_per_sm)
-    warps = resident * tile.threads // 32
-    efficiency = INSTANCES[replace(tile, parts=1)] * min(1.0, 0.35 + 0.65 * warps / 12)
-    cycles = load * tile.pixels * tile.filters * slices * tile.depth / 128 / efficiency
-    return cycles + 2000.0 * -(-load // resident)
+    full, rest = divmod(load, tile.blocks_per_sm)
+    work = tile.pixels * tile.filters * slices * tile.depth / 128
+
+    def round_of(resident: int) -> float:
+        ready = min(1.0, 0.5 + 0.5 * resident * tile.threads / 32 / FULL_WARPS)
+        return resident * work / (INSTANCES[replace(tile, parts=1)] * ready) + ROUND_CYCLES
+
+    return full * round_of(tile.blocks_per_sm) + (round_of(rest) if rest else 0.0)
 
 
 def workspace_floats(product: Product, tile: Tile) -> int:
