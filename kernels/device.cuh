@@ -83,10 +83,10 @@ namespace dev {
 
 // The run time keeps the caller's address for its messages: these are always inlined.
 HOST_INLINE void cp_async16(void* shared, const void* global, bool wanted) {
-  host::copy_async(shared, global, 16, wanted);
+  host::copy_async(shared, global, 16, wanted ? 16 : 0);
 }
 HOST_INLINE void cp_async4(void* shared, const void* global, bool wanted) {
-  host::copy_async(shared, global, 4, wanted);
+  host::copy_async(shared, global, 4, wanted ? 4 : 0);
 }
 HOST_INLINE void cp_async_commit() { host::copy_async_commit(); }
 template <int pending>

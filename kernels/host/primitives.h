@@ -18,7 +18,7 @@ void atomic_load(const void* address, void* value, size_t bytes);         // mem
 void atomic_store(void* address, const void* value, size_t bytes);        // memory.cpp
 void* dynamic_shared_memory(size_t bytes);                                // memory.cpp
 unsigned arrive(unsigned* counter);                                       // memory.cpp
-void copy_async(void* shared, const void* global, int bytes, bool wanted);  // async_copy.cpp
+void copy_async(void* shared, const void* global, int bytes, int wanted);  // async_copy.cpp
 void copy_async_commit();                                                 // async_copy.cpp
 void copy_async_wait(int pending);                                        // async_copy.cpp
 [[noreturn]] void trap();                                                 // faults.cpp

@@ -13,6 +13,7 @@
 #include "runtime/memory.cpp"
 #include "runtime/scheduler.cpp"
 #include "runtime/warp.cpp"
+#include "runtime/tensor_cores.cpp"
 #include "runtime/async_copy.cpp"
 #include "runtime/faults.cpp"
 #ifdef HOST_CHECK

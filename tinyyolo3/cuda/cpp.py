@@ -28,6 +28,7 @@ NUMBERS = {
     "float": np.dtype(np.float32),
     "double": np.dtype(np.float64),
     "__half": np.dtype(np.float16),
+    "half": np.dtype(np.float16),
     "int8_t": np.dtype(np.int8),
     "uint8_t": np.dtype(np.uint8),
     "int16_t": np.dtype(np.int16),

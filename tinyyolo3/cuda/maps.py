@@ -2,9 +2,10 @@
 
 import ctypes
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from tinyyolo3.cuda.target import DeviceArray, Target
 
@@ -19,7 +20,7 @@ class MapStruct(ctypes.Structure):
 
 @dataclass(frozen=True)
 class DeviceMap:
-    """A float32 map (images, height, width, channels), pixel after pixel.
+    """A map (images, height, width, channels) of float32 or float16, pixel after pixel.
 
     Attributes:
         data: one-dimensional, from the map's first number to its last.
@@ -57,6 +58,11 @@ class DeviceMap:
         """Whether kernels may read and write four channels at once, as 16 aligned bytes."""
         return self.channels % 4 == self.pitch % 4 == address(self.data) % 16 == 0
 
+    @property
+    def in_chunks(self) -> bool:
+        """Whether every pixel begins at a multiple of 16 bytes."""
+        return self.pitch * self.data.itemsize % 16 == address(self.data) % 16 == 0
+
 
 def address(array: DeviceArray) -> int:
     """Return where an array begins in its target's memory, in bytes."""
@@ -69,29 +75,37 @@ def map_size(pixels: int, channels: int, pitch: int) -> int:
 
 
 def empty_map(
-    target: Target, images: int, height: int, width: int, channels: int, pitch: int | None = None
+    target: Target,
+    images: int,
+    height: int,
+    width: int,
+    channels: int,
+    pitch: int | None = None,
+    dtype: DTypeLike = np.float32,
 ) -> DeviceMap:
     """Return a new map of undefined contents."""
     pitch = channels if pitch is None else pitch
     size = map_size(images * height * width, channels, pitch)
-    return DeviceMap(target.empty(size), images, height, width, channels, pitch)
+    return DeviceMap(target.empty(size, dtype), images, height, width, channels, pitch)
 
 
-def upload_map(target: Target, x: NDArray[np.float32], pitch: int | None = None) -> DeviceMap:
-    """Return a copy of `x`, (N, C, H, W), on the target."""
+def upload_map(
+    target: Target, x: NDArray[np.floating[Any]], pitch: int | None = None
+) -> DeviceMap:
+    """Return a copy of `x`, (N, C, H, W), float32 or float16, on the target."""
     images, channels, height, width = x.shape
     pitch = channels if pitch is None else pitch
-    rows = np.full((images * height * width, pitch), np.nan, np.float32)
+    rows = np.full((images * height * width, pitch), np.nan, x.dtype)
     rows[:, :channels] = x.transpose(0, 2, 3, 1).reshape(-1, channels)
     size = map_size(len(rows), channels, pitch)
     data = target.upload(rows.reshape(-1)[:size])
     return DeviceMap(data, images, height, width, channels, pitch)
 
 
-def download_map(target: Target, x: DeviceMap) -> NDArray[np.float32]:
+def download_map(target: Target, x: DeviceMap) -> NDArray[Any]:
     """Return a copy of a map as (N, C, H, W)."""
-    rows = np.zeros(x.pixels * x.pitch, np.float32)
     found = target.download(x.data)
+    rows = np.zeros(x.pixels * x.pitch, found.dtype)
     rows[: found.size] = found
     cut = rows.reshape(x.images, x.height, x.width, x.pitch)[..., : x.channels]
     return np.ascontiguousarray(cut.transpose(0, 3, 1, 2))

@@ -1,10 +1,11 @@
 """Running a layer's kernel on NumPy arrays, so that tests read as those of any other function."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from tinyyolo3.cuda.maps import DeviceMap, download_map, empty_map, upload_map
 from tinyyolo3.cuda.target import Target
@@ -35,10 +36,11 @@ def kernel_maps(*, max_side: int = 12) -> st.SearchStrategy[NDArray[np.float32]]
 def run_on_maps(
     target: Target,
     launch: Callable[..., None],
-    inputs: list[NDArray[np.float32]],
+    inputs: Sequence[NDArray[Any]],
     shape: tuple[int, int, int, int],
     margin: int = 0,
-) -> NDArray[np.float32]:
+    dtype: DTypeLike = np.float32,
+) -> NDArray[Any]:
     """Return the output map of a launch, (N, C, H, W), after checking what lies beside it.
 
     Args:
@@ -47,17 +49,18 @@ def run_on_maps(
         inputs: (N, C, H, W).
         shape: the output's, (N, C, H, W).
         margin: how many numbers each pixel of each map is followed by that belong to others.
+        dtype: the output's.
     """
     maps = [upload_map(target, x, x.shape[1] + margin) for x in inputs]
     images, channels, height, width = shape
     pitch = channels + margin
-    out = empty_map(target, images, height, width, channels, pitch)
+    out = empty_map(target, images, height, width, channels, pitch, dtype)
     if margin:
-        sentinel = np.full(target.download(out.data).size, 7, np.float32)
+        sentinel = np.full(target.download(out.data).size, 7, dtype)
         out = DeviceMap(target.upload(sentinel), images, height, width, channels, pitch)
     launch(*maps, out)
     target.synchronize()
-    rows = np.full(images * height * width * pitch, 7, np.float32)
+    rows = np.full(images * height * width * pitch, 7, dtype)
     found = target.download(out.data)
     rows[: found.size] = found
     assert (rows.reshape(-1, pitch)[:, channels:] == 7).all(), "the kernel writes beside its map"

@@ -57,6 +57,27 @@ def variance(mean: FloatArray, variance: FloatArray, count: int) -> FloatArray:
     return summation(variance * condition, count)
 
 
+def tensor_cores(magnitude: FloatArray, terms: int) -> FloatArray:
+    """Bound the error of a float32 sum of `terms` exact products on tensor cores.
+
+    They align a few products, 4 to 16, with the sum so far and cut off what lies below its last bit
+    (Fasi, Higham, Mikaitis and Pranesh, Numerical behavior of NVIDIA tensor cores, 2021): errors
+    have one sign and add up, one unit in the last place, 2⁻²³, for every group at the most. Groups
+    of 4 are reckoned with, and some more roundings for the parts of a split sum.
+
+    Args:
+        magnitude: the same sum taken over absolute values, ``Σ |x| |w|``.
+        terms: the number of products.
+    """
+    eps = np.finfo(np.float32).eps
+    return np.asarray((40.0 + terms / 4) * eps * np.abs(magnitude) + 1e-30)
+
+
+def rounded_to_half(value: FloatArray) -> FloatArray:
+    """Bound what rounding to float16 changes: half a unit of its 11 bits; 2⁻²⁵ below 2⁻¹⁴."""
+    return np.asarray(np.maximum(np.abs(value) * 2.0**-11, 2.0**-25))
+
+
 def winograd(magnitude: FloatArray, channels: int, extent: int) -> FloatArray:
     """Bound the error of a Winograd convolution in float32.
 

@@ -9,14 +9,11 @@
 namespace host {
 
 static void land(const Copy& copy) {
-  if (copy.wanted) {
-    memcpy(copy.shared, copy.global, copy.bytes);
-  } else {
-    memset(copy.shared, 0, copy.bytes);
-  }
+  if (copy.wanted) memcpy(copy.shared, copy.global, copy.wanted);
+  memset(copy.shared + copy.wanted, 0, copy.bytes - copy.wanted);
 }
 
-void copy_async(void* shared, const void* global, int bytes, bool wanted) {
+void copy_async(void* shared, const void* global, int bytes, int wanted) {
   Thread& thread = *run.current;
   const uintptr_t pc = reinterpret_cast<uintptr_t>(__builtin_return_address(0));
   thread.call_pc = pc;
@@ -27,7 +24,7 @@ void copy_async(void* shared, const void* global, int bytes, bool wanted) {
     fail("misaligned: %s copies %d bytes asynchronously from or to an address that is no multiple "
          "of %d at %s", thread_text(thread).text, bytes, bytes, pc_text(pc).text);
   }
-  if (wanted) check_access(global, bytes, Access::read, pc);
+  if (wanted) check_access(global, wanted, Access::read, pc);
   check_access(shared, bytes, Access::begin_copy, pc);
   const bool at_once = run.launch->seed && run.random.next() & 1;
   const Copy copy = {static_cast<char*>(shared), static_cast<const char*>(global), bytes, wanted,

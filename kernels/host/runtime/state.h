@@ -22,7 +22,7 @@ struct Copy {
   char* shared;
   const char* global;
   int bytes;
-  bool wanted;     // false: zeros instead
+  int wanted;      // the first so many; zeros instead of the others
   bool at_once;    // landed when begun
   int group;       // how many groups the thread had closed before
   uintptr_t pc;
@@ -37,6 +37,7 @@ struct Thread {
   const char* primitive;  // that primitive's name
   unsigned mask;          // of the warp collective
   uint32_t operand[2], result;  // of the warp collective
+  void* fragments;        // of the tensor core's
   uintptr_t call_pc;      // of a primitive that is touching memory on the thread's behalf, or 0
   int closed_groups;      // of asynchronous copies
   std::vector<Copy> copies;

@@ -1,0 +1,204 @@
+// Convolution, rung 4: implicit GEMM on tensor cores, in half precision or tf32.
+//
+//   y[m][f] = activate(sum over k of x[m, k] * w[f][k] + bias[f]) (+ residual[m][f])
+//
+// What changed since convolution_blocked.cu: a warp multiplies matrices (mma_tile.cuh) of halves, or
+// of floats rounded to tf32, and adds the products up as floats. Operations are ten times as quick,
+// so that bytes count: maps of halves are half as long, and all copies and stores are of 16 bytes.
+//
+// Arrays: x, residual are maps of Element, channels last, y one of Output: half as the next layer
+// reads it, or float for what leaves the network. All pitches are multiples of 16 bytes, and x is
+// 16-byte aligned; channels are any number. k = (ky * size + kx) * C + c with C the channels filled
+// up to a chunk of 16 bytes: of the last chunk only what is in the map is copied, zeros follow. w is
+// [filter][weight_pitch], zeros where there is no term, its rows in the order that mma_tile.cuh
+// asks for and filled up to 32s (pack_mma_weights); biases [filters], float. workspace and
+// arrivals as for convolution_blocked.cu.
+// ACTIVATION is one of ACTIVATION_...: a template's argument, since a choice at run time would stand
+// here once for each 8 sums, and the code of the ten that are not wanted would hold up the stores.
+// Launch: grid (tiles of filters * tiles of pixels, parts), block MmaTile::threads, dynamic shared
+// memory sizeof(MmaTile::Shared). Filters run fastest, so that neighbouring blocks read the same x.
+// Arithmetic intensity: a tile does 2 BM BN operations for 2 (BM + BN) bytes of a term; 128 x 128 is
+// 64 operations a byte from L2. With 600 Tflop/s that were 9 TB/s, more than L2 gives: on tensor
+// cores large tiles are for bytes, not for registers.
+// Reference: tinyyolo3/layers/convolution/reference.py, conv_forward_reference.
+#include "convolution.cuh"
+#include "eights.cuh"
+#include "mma_tile.cuh"
+
+// Copies slices of x[m, k]: this thread has one chunk of a slice, of every `step`-th row of the tile.
+// For each row it keeps where tap (0, 0) begins and which taps are inside; offsets fit 32 bits.
+template <class Tile>
+struct PixelChunks {
+  using Element = typename Tile::Element;
+  static constexpr int rows = Tile::BM / Tile::step;
+
+  const ConvolutionShape& p;
+  const Element* x;
+  int first[rows];
+  unsigned taps_inside[rows];  // bit ky: the row of tap ky is inside; bit 16 + kx: its column
+  int to, ky, kx, channel;
+
+  DEVICE_INLINE PixelChunks(const ConvolutionShape& p, const Element* x, int m0, int term)
+      : p(p), x(x) {
+    const int row = threadIdx.x / Tile::chunks, k = term + threadIdx.x % Tile::chunks * Tile::chunk;
+    to = Tile::place(row, threadIdx.x % Tile::chunks);
+    const int channels = filled_channels();
+    const int tap = k / channels;
+    channel = k % channels;
+    ky = tap / p.size;
+    kx = tap % p.size;
+#pragma unroll
+    for (int r = 0; r < rows; r++) {
+      const int m = m0 + row + r * Tile::step;
+      const OutputPixel pixel = output_pixel(p, m);
+      const int top = pixel.row * p.stride_y - p.padding;
+      const int left = pixel.column * p.stride_x - p.padding;
+      first[r] = static_cast<int>(input_offset(p, pixel.image, top, left));
+      taps_inside[r] = taps_within(top, p.height) | taps_within(left, p.width) << 16;
+      if (m >= output_pixels(p)) taps_inside[r] = 0;
+    }
+  }
+
+  // Of the taps that begin at `first`, the bits of those inside 0 .. extent - 1.
+  DEVICE_INLINE unsigned taps_within(int first, int extent) const {
+    int before = max(-first, 0), up_to = max(extent - first, 0);
+    if (p.dilation > 1) {
+      before = dev::ceil_div(before, p.dilation);
+      up_to = dev::ceil_div(up_to, p.dilation);
+    }
+    return (1u << min(up_to, p.size)) - (1u << min(before, p.size));
+  }
+
+  DEVICE_INLINE int filled_channels() const {
+    return dev::ceil_div(p.channels, Tile::chunk) * Tile::chunk;
+  }
+
+  // Begins the copies of a slice and goes on to the next. Rows of a thread are moved alike by
+  // Tile::place, since `step` is a multiple of 8.
+  DEVICE_INLINE void copy(Element* shared) {
+    static_assert(Tile::step % 8 == 0, "rows of a thread are moved alike");
+    const int offset = (ky * p.width + kx) * p.dilation * p.x_pitch + channel;
+    const unsigned tap = 1u << ky | 0x10000u << kx;
+    const int left = p.channels - channel;
+    const int bytes = ky >= p.size ? 0 : left < Tile::chunk ? left * static_cast<int>(sizeof(Element)) : 16;
+#pragma unroll
+    for (int r = 0; r < rows; r++)
+      dev::cp_async16_first(shared + to + r * Tile::step * Tile::BK, x + (first[r] + offset),
+                            (taps_inside[r] & tap) == tap ? bytes : 0);
+    channel += Tile::BK;
+    const int channels = filled_channels();
+    while (channel >= channels) {
+      channel -= channels;
+      if (++kx == p.size) kx = 0, ky++;
+    }
+  }
+};
+
+// Copies slices of w[f][k], as PixelChunks does of x. There are columns for whole slices.
+template <class Tile>
+struct FilterChunks {
+  using Element = typename Tile::Element;
+
+  const Element* w;
+  const int& pitch;  // the kernel's parameter itself, which costs no register
+  int to, rows_left;
+
+  DEVICE_INLINE FilterChunks(const Element* all, const int& filters, const int& pitch, int f0,
+                             int term)
+      : pitch(pitch) {
+    const int row = threadIdx.x / Tile::chunks, index = threadIdx.x % Tile::chunks;
+    to = Tile::place(row, index);
+    rows_left = dev::ceil_div(filters, 32) * 32 - f0 - row;
+    w = all + (static_cast<long long>(f0 + row) * pitch + term + index * Tile::chunk);
+  }
+
+  DEVICE_INLINE void copy(Element* shared) {
+#pragma unroll
+    for (int r = 0; r < Tile::BN / Tile::step; r++)
+      dev::cp_async16(shared + to + r * Tile::step * Tile::BK,
+                      w + static_cast<long long>(r * Tile::step) * pitch,
+                      rows_left > r * Tile::step);
+    w += Tile::BK;
+  }
+};
+
+// Stores eight filters of a pixel, as many of them as there are, where addresses allow no vectors.
+template <class Element, class Output>
+DEVICE_INLINE void store_some(Output* to, const float (&values)[8], const Element* added,
+                              int filters) {
+#pragma unroll
+  for (int e = 0; e < 8; e++)
+    if (e < filters) store_one(to + e, added ? values[e] + load_one(added + e) : values[e]);
+}
+
+// Stores a tile's sums, eight filters at a time where addresses allow. The residual is added to the
+// sums as floats: what is stored is rounded once. Its loads are all begun before the first is used.
+template <int ACTIVATION, class Tile, class Element, class Output>
+DEVICE_INLINE void store(const ConvolutionShape& p, Tile& tile, int m0, int f0,
+                         const float* biases, const Element* __restrict__ residual,
+                         Output* __restrict__ y) {
+  const bool aligned =
+      in_eights(y, p.y_pitch) && (!residual || in_eights(residual, p.residual_pitch));
+  const int pixels = output_pixels(p), first = m0 + tile.row;
+#pragma unroll
+  for (int g = 0; g < Tile::groups; g++) {
+    const int column = tile.column + 32 * g, filters = p.filters - f0 - column;
+    const bool vectors = aligned && filters >= 8;
+    const Element* from = residual + static_cast<long long>(first) * p.residual_pitch + f0 + column;
+    Output* to = y + static_cast<long long>(first) * p.y_pitch + f0 + column;
+    Eight<Element> added[2 * Tile::TM];
+    if (residual && vectors) {
+#pragma unroll
+      for (int i = 0; i < 2 * Tile::TM; i++)
+        if (first + 8 * i < pixels) added[i] = load_eight(from + 8 * i * p.residual_pitch);
+    }
+#pragma unroll
+    for (int i = 0; i < 2 * Tile::TM; i++) {
+      if (first + 8 * i >= pixels) continue;
+      float v[8];
+#pragma unroll
+      for (int e = 0; e < 8; e++)
+        v[e] = activate(tile.sums[i / 2][4 * g + e / 2][i % 2 * 2 + e % 2] + biases[column + e],
+                        ACTIVATION);
+      if (vectors) {
+        if (residual) add_eight(v, added[i]);
+        store_eight(to + 8 * i * p.y_pitch, v);
+      } else {
+        store_some(to + 8 * i * p.y_pitch, v, residual ? from + 8 * i * p.residual_pitch : nullptr,
+                   filters);
+      }
+    }
+  }
+}
+
+template <class Element, class Output, int ACTIVATION, int BM, int BN, int BK, int WARPS_M,
+          int WARPS_N, int STAGES, int BLOCKS_PER_SM>
+__global__ void __launch_bounds__(32 * WARPS_M * WARPS_N, BLOCKS_PER_SM)
+    convolution_mma(ConvolutionShape p, const Element* __restrict__ x,
+                    const Element* __restrict__ w, const float* __restrict__ biases,
+                    const Element* __restrict__ residual, Output* __restrict__ y,
+                    float* workspace, unsigned* arrivals) {
+  using Tile = MmaTile<Element, BM, BN, BK, WARPS_M, WARPS_N, STAGES>;
+  typename Tile::Shared& shared = SHARED_STRUCT(typename Tile::Shared);
+  const int tiles_f = dev::ceil_div(p.filters, BN), tile_index = blockIdx.x;
+  const int m0 = tile_index / tiles_f * BM, f0 = tile_index % tiles_f * BN;
+  const int channels = dev::ceil_div(p.channels, Tile::chunk) * Tile::chunk;
+  const int slices = dev::ceil_div(p.size * p.size * channels, BK);
+  const int part = blockIdx.y, parts = gridDim.y;
+  const int begin = slices * part / parts, end = slices * (part + 1) / parts;
+
+  dev::let_next_launch_begin();
+  Tile tile;
+  FilterChunks<Tile> filters(w, p.filters, p.weight_pitch, f0, begin * BK);
+  PixelChunks<Tile> pixels(p, x, m0, begin * BK);
+  for (int f = threadIdx.x; f < BN; f += Tile::threads)
+    dev::cp_async4(shared.biases + f, biases + f0 + f, f0 + f < p.filters);
+  tile.accumulate(
+      shared, end - begin, [&](typename Tile::Stage& stage) { filters.copy(stage.w); },
+      [&](typename Tile::Stage& stage) { pixels.copy(stage.x); });
+  if (parts > 1) {
+    float* partial = workspace + static_cast<long long>(tile_index) * parts * (BM * BN);
+    if (!tile.combine(shared, partial, arrivals + tile_index, part, parts)) return;
+  }
+  store<ACTIVATION>(p, tile, m0, f0, shared.biases, residual, y);
+}
