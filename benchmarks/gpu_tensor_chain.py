@@ -1,0 +1,148 @@
+"""All convolutions of yolov3 on tensor cores, one after the other in one CUDA graph."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from gpu_timing import spans_ms, spread
+from tinyyolo3.cuda.maps import DeviceMap, download_map, empty_map, upload_map
+from tinyyolo3.cuda.target import Target
+from tinyyolo3.darknet.config import parse_config
+from tinyyolo3.layers.convolution.cuda import new_workspace
+from tinyyolo3.layers.convolution.cuda_algorithms import Problem
+from tinyyolo3.layers.convolution.cuda_mma import conv_forward_mma_cuda, pack_mma_weights
+from tinyyolo3.layers.convolution.cuda_mma_tiles import (
+    MmaTile,
+    Precision,
+    choose_mma_tile,
+    mma_terms,
+    mma_workspace_floats,
+)
+from tinyyolo3.layers.convolution.cuda_tiles import Product
+from tinyyolo3.network.build import build_graph
+from tinyyolo3.network.specs import Convolutional, Layer, Shortcut, Yolo
+from tinyyolo3.testing.architectures import yolov3_config
+
+
+def chain_ms(
+    target: Target,
+    precision: Precision,
+    batch: int,
+    side: int,
+    quickest: Mapping[Problem, MmaTile],
+    runs: int,
+) -> dict[str, Any]:
+    """Time all convolutions of yolov3 in order, each reading what the one before has written.
+
+    [shortcut]s are part of the convolution before; joined and enlarged maps, which other kernels
+    make, hold random numbers instead. Times with and without overlapping launches.
+    """
+    chain = Chain(target, precision, batch, side, quickest)
+    found: dict[str, Any] = {}
+    overlaps = (False, True) if target.name == "cuda" else (False,)
+    for overlap in overlaps:
+        if target.name == "cuda":
+            target.overlap = overlap  # type: ignore[attr-defined]  # only the GPU's target has it
+        graph = target.capture(chain)
+        spans = spans_ms(target, graph, runs, warm_up=min(runs, 20))
+        found["overlapping" if overlap else "one by one"] = spread(spans)
+        heads = [download_map(target, head) for head in chain.heads]
+        found["finite"] = bool(all(np.isfinite(head).all() for head in heads))
+        digest = [float(np.abs(head).mean()) for head in heads]
+        if found.setdefault("heads", digest) != digest:
+            found["overlapping differs"] = digest
+    if target.name == "cuda":
+        target.overlap = False  # type: ignore[attr-defined]
+    return found
+
+
+class Chain:
+    """The network's convolutions with their arrays; a call launches them all."""
+
+    def __init__(
+        self,
+        target: Target,
+        precision: Precision,
+        batch: int,
+        side: int,
+        quickest: Mapping[Problem, MmaTile],
+    ) -> None:
+        """Make random weights and the maps that only other kernels would write."""
+        self.target, self.precision, self.batch = target, precision, batch
+        self.quickest = quickest
+        self.random = np.random.default_rng(0)
+        self.layers = build_graph(parse_config(yolov3_config(side, side))).layers
+        self.maps: dict[int, DeviceMap] = {-1: self._random_map((3, side, side))}
+        self.heads: list[DeviceMap] = []
+        self.floats = 0
+        self.launches: list[Callable[[Any], None]] = []
+        for layer in self.layers:
+            self._add(layer)
+        self.workspace = new_workspace(target, self.floats)
+
+    def __call__(self) -> None:
+        """Launch all convolutions."""
+        for launch in self.launches:
+            launch(self.workspace)
+
+    def _next(self, layer: Layer) -> Layer | None:
+        following = layer.index + 1
+        return self.layers[following] if following < len(self.layers) else None
+
+    def _add(self, layer: Layer) -> None:
+        if isinstance(layer, Convolutional):
+            following = self._next(layer)
+            residual = None
+            if isinstance(following, Shortcut):
+                residual = self.maps[next(i for i in following.inputs if i != layer.index)]
+            self.maps[layer.index] = self._convolution(layer, residual, isinstance(following, Yolo))
+        elif isinstance(layer, Shortcut) or len(layer.inputs) == 1 and layer.kind == "route":
+            self.maps[layer.index] = self.maps[
+                layer.index - 1 if isinstance(layer, Shortcut) else layer.inputs[0]
+            ]
+        elif not isinstance(layer, Yolo):
+            self.maps[layer.index] = self._random_map(layer.output_shape)
+
+    def _random_map(self, shape: tuple[int, int, int]) -> DeviceMap:
+        x = self.random.standard_normal((self.batch, *shape), np.float32)
+        pitch = -(-shape[0] // 8) * 8
+        return upload_map(self.target, x.astype(self.precision.dtype), pitch)
+
+    def _convolution(
+        self, layer: Convolutional, residual: DeviceMap | None, head: bool
+    ) -> DeviceMap:
+        filters, height, width = layer.output_shape
+        channels, size = layer.input_shapes[0][0], layer.size
+        sizes = (self.batch, height, width, filters)
+        dtype = np.float32 if head else self.precision.dtype
+        out = empty_map(self.target, *sizes, -(-filters // 8) * 8, dtype)
+        weights = self.random.standard_normal((filters, channels, size, size), np.float32)
+        weights /= np.float32((channels * size * size) ** 0.5)
+        packed = self.target.upload(pack_mma_weights(weights, self.precision))
+        biases = self.target.upload(np.zeros(filters, np.float32))
+        product = Product(out.pixels, filters, mma_terms(channels, size, self.precision))
+        problem = Problem(
+            *(self.batch, height, width, channels, filters, size, layer.stride, layer.dilation)
+        )
+        tile = self.quickest.get(problem) or choose_mma_tile(product, self.precision)
+        self.floats = max(self.floats, mma_workspace_floats(product, tile))
+        x = self.maps[layer.inputs[0]]
+        if head:
+            self.heads.append(out)
+
+        def launch(workspace: Any) -> None:
+            conv_forward_mma_cuda(
+                *(self.target, x, packed, biases, out),
+                precision=self.precision,
+                size=size,
+                stride=layer.stride,
+                padding=layer.padding,
+                activation=layer.activation,
+                residual=residual,
+                tile=tile,
+                workspace=workspace,
+            )
+
+        self.launches.append(launch)
+        return out
