@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import astuple
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,8 @@ def compile_all(target: Target, precision: Precision) -> float:
         for tile in INSTANCES
         for output, (_, activation) in zip(outputs, OUTPUTS, strict=True)
     ]
-    with ProcessPoolExecutor() as pool:
+    # A fork of a process that uses the GPU would not know what to do with it.
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         list(pool.map(_compile, names, [gpu.architecture] * len(names)))
     return time.perf_counter() - start
 

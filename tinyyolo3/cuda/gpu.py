@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 from tinyyolo3.cuda.arguments import check_copy, check_launch, check_outputs, convert_arguments
 from tinyyolo3.cuda.cubins import find_cubin
 from tinyyolo3.cuda.device import Gpu, cuda_errors, find_gpu
+from tinyyolo3.cuda.overlap import LEAST_ARCHITECTURE, WAITS, launch_overlapping
 from tinyyolo3.cuda.signature import Signature, kernel_names, read_signature
 from tinyyolo3.cuda.sources import kernel_folder, read_source
 from tinyyolo3.cuda.target import DeviceArray, Kernel
@@ -44,6 +45,8 @@ class CudaTarget:
 
     Attributes:
         gpu: what it runs on.
+        overlap: whether kernels that wait for the launch before them by themselves may begin
+            before it has ended, where the GPU can do that (`cuda.overlap`).
     """
 
     name = "cuda"
@@ -56,6 +59,7 @@ class CudaTarget:
             # Not even the default stream is waited for.
             self._stream = self._cupy.cuda.Stream(non_blocking=True)
         self._capturing = False
+        self.overlap = False
 
     @property
     def stream(self) -> Any:
@@ -80,7 +84,11 @@ class CudaTarget:
             check_outputs(signature, args, outputs)
             with cuda_errors(self._cupy, f"{name}{grid}{block}"), self._stream:
                 self._modules.allow_shared(loaded, shared_mem)
-                raw(*sizes, tuple(values), shared_mem=shared_mem)
+                if self.overlap and loaded.overlaps:
+                    function, stream = raw.kernel.ptr, self._stream.ptr
+                    launch_overlapping(name, function, sizes, values, shared_mem, stream)
+                else:
+                    raw(*sizes, tuple(values), shared_mem=shared_mem)
 
         return launch
 
@@ -197,11 +205,13 @@ class _Loaded:
     Attributes:
         signature: as its source declares it.
         raw: `cupy.RawKernel`.
+        overlaps: it may begin before the launch before it has ended.
         shared_bytes: the dynamic shared memory that it may have.
     """
 
     signature: Signature
     raw: Any
+    overlaps: bool
     shared_bytes: int = PLAIN_SHARED_BYTES
 
 
@@ -238,6 +248,8 @@ class _Modules:
         read_signature(source.everything, name, file=file)  # refuses what is not there
         names = [name] if "<" in name else kernel_names(source.text)[0]
         cubin = find_cubin(source, names, self.gpu.architecture)
+        new_enough = int(self.gpu.architecture.removeprefix("sm_")) >= LEAST_ARCHITECTURE
+        overlaps = new_enough and WAITS in source.everything
         with cuda_errors(self.cupy, file):
             module = self.cupy.RawModule(path=str(cubin.file))
             for each in names:
@@ -246,4 +258,4 @@ class _Modules:
                 # makes it do so now, and not while a graph is captured.
                 _ = raw.num_regs
                 declared = read_signature(source.everything, each, file=file)
-                self._loaded[file, each] = _Loaded(declared, raw)
+                self._loaded[file, each] = _Loaded(declared, raw, overlaps)

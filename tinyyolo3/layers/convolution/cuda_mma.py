@@ -153,7 +153,8 @@ def _check_maps(
             wanted = np.dtype(precision.dtype)
             raise InputError(f"convolution: {name} must be of {wanted}, not {given.data.dtype}")
     if out.data.dtype not in (precision.dtype, np.float32):
-        raise InputError(f"convolution: out must be of float32, not {out.data.dtype}")
+        wanted = " or ".join(dict.fromkeys((str(np.dtype(precision.dtype)), "float32")))
+        raise InputError(f"convolution: out must be of {wanted}, not {out.data.dtype}")
     if not x.in_chunks:
         raise InputError(
             f"convolution: {precision.name} needs each pixel of x at a multiple of 16 bytes, found "
