@@ -130,7 +130,7 @@ class Chain:
         problem = Problem(
             *(self.batch, height, width, channels, filters, size, layer.stride, layer.dilation)
         )
-        tile = self.quickest.get(problem) or choose_mma_tile(product, self.precision)
+        tile = self.quickest.get(problem) or choose_mma_tile(product, self.precision, size * size)
         self.floats = max(self.floats, mma_workspace_floats(product, tile))
         x = self.maps[layer.inputs[0]]
         if head:

@@ -11,7 +11,7 @@ import argparse
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ from tinyyolo3.testing.architectures import yolov3_config
 
 #: Candidates that the model thinks this much slower than its favourite are not tried, nor more
 #: than so many.
-SLACK, MOST_TRIED = 3.0, 48
+SLACK, MOST_TRIED = 3.0, 80
 #: Cycles of the model in a microsecond: the H200's clock under load.
 MODEL_MHZ = 1900.0
 #: What a fresh machine compiles before anything is timed: outputs and activations of YOLO's layers.
@@ -73,8 +73,9 @@ def compile_all(target: Target, precision: Precision) -> float:
     start = time.perf_counter()
     outputs = [np.empty(0, dtype if precision.chunk == 8 else np.float32) for dtype, _ in OUTPUTS]
     names = [
-        tile.instance(precision, output, activation)
+        replace(tile, cached=cached).instance(precision, output, activation)
         for tile in INSTANCES
+        for cached in (False, True)
         for output, (_, activation) in zip(outputs, OUTPUTS, strict=True)
     ]
     # A fork of a process that uses the GPU would not know what to do with it.
@@ -142,7 +143,7 @@ def likely_tiles(problem: Problem, precision: Precision, gpu: Gpu) -> dict[MmaTi
     product = product_of(problem, precision)
     cycles = {
         tile: mma_cycles(product, tile, precision, gpu.multiprocessors)
-        for tile in mma_candidates(product, precision, gpu.multiprocessors)
+        for tile in mma_candidates(product, precision, problem.size**2, gpu.multiprocessors)
         if tile.shared_bytes <= gpu.shared_bytes
     }
     ordered = sorted(cycles, key=cycles.__getitem__)
@@ -163,7 +164,8 @@ def table_row(
     best, product = ordered[0], problem.product
     operations = 2.0 * product.pixels * product.filters * product.terms
     chosen = choose_mma_tile(
-        product_of(problem, precision), precision, gpu.multiprocessors, gpu.shared_bytes
+        *(product_of(problem, precision), precision, problem.size**2),
+        *(gpu.multiprocessors, gpu.shared_bytes),
     )
     return best, {
         "problem": astuple(problem),

@@ -8,18 +8,20 @@
 //
 // Arrays: x, residual are maps of Element, channels last, y one of Output: half as the next layer
 // reads it, or float for what leaves the network. All pitches are multiples of 16 bytes, and x is
-// 16-byte aligned; channels are any number. k = (ky * size + kx) * C + c with C the channels filled
-// up to a chunk of 16 bytes: of the last chunk only what is in the map is copied, zeros follow. w is
-// [filter][weight_pitch], zeros where there is no term, its rows in the order that mma_tile.cuh
-// asks for and filled up to 32s (pack_mma_weights); biases [filters], float. workspace and
-// arrivals as for convolution_blocked.cu.
+// 16-byte aligned; channels are any number. Terms are ordered by blocks of channels, 128 bytes each
+// but for the last one, then by ky, kx and channel: the taps of a block are shifts of the same pixels,
+// which come from the L1 cache if CACHED, so that L2 has them to deliver once and not nine times.
+// Channels are filled up to chunks of 16 bytes; of the last chunk only what is in the map is copied,
+// and zeros follow. w is [filter][weight_pitch], zeros where there is no term, its rows in the order
+// that mma_tile.cuh asks for and filled up to 32s (pack_mma_weights); biases [filters], float.
+// workspace and arrivals as for convolution_blocked.cu.
 // ACTIVATION is one of ACTIVATION_...: a template's argument, since a choice at run time would stand
 // here once for each 8 sums, and the code of the ten that are not wanted would hold up the stores.
 // Launch: grid (tiles of filters * tiles of pixels, parts), block MmaTile::threads, dynamic shared
 // memory sizeof(MmaTile::Shared). Filters run fastest, so that neighbouring blocks read the same x.
 // Arithmetic intensity: a tile does 2 BM BN operations for 2 (BM + BN) bytes of a term; 128 x 128 is
-// 64 operations a byte from L2. With 600 Tflop/s that were 9 TB/s, more than L2 gives: on tensor
-// cores large tiles are for bytes, not for registers.
+// 64 operations a byte from L2. At 600 Tflop/s that were 9 TB/s, more than L2 gives: on tensor cores
+// large tiles are there for bytes.
 // Reference: tinyyolo3/layers/convolution/reference.py, conv_forward_reference.
 #include "convolution.cuh"
 #include "eights.cuh"
@@ -27,26 +29,24 @@
 
 // Copies slices of x[m, k]: this thread has one chunk of a slice, of every `step`-th row of the tile.
 // For each row it keeps where tap (0, 0) begins and which taps are inside; offsets fit 32 bits.
-template <class Tile>
+template <class Tile, bool CACHED>
 struct PixelChunks {
   using Element = typename Tile::Element;
   static constexpr int rows = Tile::BM / Tile::step;
+  static constexpr int most_channels = 8 * Tile::chunk;  // of a block of channels
 
   const ConvolutionShape& p;
   const Element* x;
   int first[rows];
   unsigned taps_inside[rows];  // bit ky: the row of tap ky is inside; bit 16 + kx: its column
-  int to, ky, kx, channel;
+  int to;
+  int block, width, channel, ky, kx;  // the block's first channel, how many, and which of them
 
   DEVICE_INLINE PixelChunks(const ConvolutionShape& p, const Element* x, int m0, int term)
       : p(p), x(x) {
-    const int row = threadIdx.x / Tile::chunks, k = term + threadIdx.x % Tile::chunks * Tile::chunk;
-    to = Tile::place(row, threadIdx.x % Tile::chunks);
-    const int channels = filled_channels();
-    const int tap = k / channels;
-    channel = k % channels;
-    ky = tap / p.size;
-    kx = tap % p.size;
+    const int row = threadIdx.x / Tile::chunks, index = threadIdx.x % Tile::chunks;
+    to = Tile::place(row, index);
+    find_term(term + index * Tile::chunk);
 #pragma unroll
     for (int r = 0; r < rows; r++) {
       const int m = m0 + row + r * Tile::step;
@@ -59,9 +59,42 @@ struct PixelChunks {
     }
   }
 
-  // Of the taps that begin at `first`, the bits of those inside 0 .. extent - 1.
-  DEVICE_INLINE unsigned taps_within(int first, int extent) const {
-    int before = max(-first, 0), up_to = max(extent - first, 0);
+  DEVICE_INLINE int filled_channels() const {
+    return dev::ceil_div(p.channels, Tile::chunk) * Tile::chunk;
+  }
+
+  DEVICE_INLINE int channels_in_block() const {
+    const int left = filled_channels() - block;
+    return left <= 0 ? most_channels : min(left, most_channels);
+  }
+
+  DEVICE_INLINE void find_term(int k) {
+    const int terms = p.size * p.size * most_channels;
+    block = k / terms * most_channels;
+    width = channels_in_block();
+    const int in_block = k % terms;
+    const int tap = in_block / width;
+    channel = in_block % width;
+    ky = tap / p.size;
+    kx = tap % p.size;
+  }
+
+  DEVICE_INLINE void next_slice() {
+    channel += Tile::BK;
+    while (channel >= width) {
+      channel -= width;
+      if (++kx < p.size) continue;
+      kx = 0;
+      if (++ky < p.size) continue;
+      ky = 0;
+      block += most_channels;
+      width = channels_in_block();
+    }
+  }
+
+  // Of the taps that begin at `start`, the bits of those inside 0 .. extent - 1.
+  DEVICE_INLINE unsigned taps_within(int start, int extent) const {
+    int before = max(-start, 0), up_to = max(extent - start, 0);
     if (p.dilation > 1) {
       before = dev::ceil_div(before, p.dilation);
       up_to = dev::ceil_div(up_to, p.dilation);
@@ -69,28 +102,19 @@ struct PixelChunks {
     return (1u << min(up_to, p.size)) - (1u << min(before, p.size));
   }
 
-  DEVICE_INLINE int filled_channels() const {
-    return dev::ceil_div(p.channels, Tile::chunk) * Tile::chunk;
-  }
-
-  // Begins the copies of a slice and goes on to the next. Rows of a thread are moved alike by
-  // Tile::place, since `step` is a multiple of 8.
+  // Begins the copies of a slice and goes on to the next.
   DEVICE_INLINE void copy(Element* shared) {
-    static_assert(Tile::step % 8 == 0, "rows of a thread are moved alike");
-    const int offset = (ky * p.width + kx) * p.dilation * p.x_pitch + channel;
+    static_assert(Tile::step % 8 == 0, "Tile::place moves a thread's rows alike");
+    const int offset = (ky * p.width + kx) * p.dilation * p.x_pitch + block + channel;
     const unsigned tap = 1u << ky | 0x10000u << kx;
-    const int left = p.channels - channel;
-    const int bytes = ky >= p.size ? 0 : left < Tile::chunk ? left * static_cast<int>(sizeof(Element)) : 16;
+    const int left = max(min(p.channels - block - channel, Tile::chunk), 0);
+    const int bytes = ky < p.size ? left * static_cast<int>(sizeof(Element)) : 0;
 #pragma unroll
     for (int r = 0; r < rows; r++)
-      dev::cp_async16_first(shared + to + r * Tile::step * Tile::BK, x + (first[r] + offset),
-                            (taps_inside[r] & tap) == tap ? bytes : 0);
-    channel += Tile::BK;
-    const int channels = filled_channels();
-    while (channel >= channels) {
-      channel -= channels;
-      if (++kx == p.size) kx = 0, ky++;
-    }
+      dev::cp_async16_first<CACHED>(shared + to + r * Tile::step * Tile::BK,
+                                    x + (first[r] + offset),
+                                    (taps_inside[r] & tap) == tap ? bytes : 0);
+    next_slice();
   }
 };
 
@@ -132,11 +156,13 @@ DEVICE_INLINE void store_some(Output* to, const float (&values)[8], const Elemen
 }
 
 // Stores a tile's sums, eight filters at a time where addresses allow. The residual is added to the
-// sums as floats: what is stored is rounded once. Its loads are all begun before the first is used.
+// sums as floats: what is stored is rounded once. Its loads wait for memory together, as many as
+// registers allow.
 template <int ACTIVATION, class Tile, class Element, class Output>
-DEVICE_INLINE void store(const ConvolutionShape& p, Tile& tile, int m0, int f0,
+DEVICE_INLINE void store(const ConvolutionShape& p, const Tile& tile, int m0, int f0,
                          const float* biases, const Element* __restrict__ residual,
                          Output* __restrict__ y) {
+  constexpr int rows = 2 * Tile::TM, at_once = sizeof(Element) == 2 ? rows : rows / 2;
   const bool aligned =
       in_eights(y, p.y_pitch) && (!residual || in_eights(residual, p.residual_pitch));
   const int pixels = output_pixels(p), first = m0 + tile.row;
@@ -146,14 +172,15 @@ DEVICE_INLINE void store(const ConvolutionShape& p, Tile& tile, int m0, int f0,
     const bool vectors = aligned && filters >= 8;
     const Element* from = residual + static_cast<long long>(first) * p.residual_pitch + f0 + column;
     Output* to = y + static_cast<long long>(first) * p.y_pitch + f0 + column;
-    Eight<Element> added[2 * Tile::TM];
-    if (residual && vectors) {
+    Eight<Element> added[at_once];
 #pragma unroll
-      for (int i = 0; i < 2 * Tile::TM; i++)
-        if (first + 8 * i < pixels) added[i] = load_eight(from + 8 * i * p.residual_pitch);
-    }
+    for (int i = 0; i < rows; i++) {
+      if (i % at_once == 0 && residual && vectors) {
 #pragma unroll
-    for (int i = 0; i < 2 * Tile::TM; i++) {
+        for (int a = 0; a < at_once; a++)
+          if (first + 8 * (i + a) < pixels)
+            added[a] = load_eight(from + 8 * (i + a) * p.residual_pitch);
+      }
       if (first + 8 * i >= pixels) continue;
       float v[8];
 #pragma unroll
@@ -161,7 +188,7 @@ DEVICE_INLINE void store(const ConvolutionShape& p, Tile& tile, int m0, int f0,
         v[e] = activate(tile.sums[i / 2][4 * g + e / 2][i % 2 * 2 + e % 2] + biases[column + e],
                         ACTIVATION);
       if (vectors) {
-        if (residual) add_eight(v, added[i]);
+        if (residual) add_eight(v, added[i % at_once]);
         store_eight(to + 8 * i * p.y_pitch, v);
       } else {
         store_some(to + 8 * i * p.y_pitch, v, residual ? from + 8 * i * p.residual_pitch : nullptr,
@@ -172,7 +199,7 @@ DEVICE_INLINE void store(const ConvolutionShape& p, Tile& tile, int m0, int f0,
 }
 
 template <class Element, class Output, int ACTIVATION, int BM, int BN, int BK, int WARPS_M,
-          int WARPS_N, int STAGES, int BLOCKS_PER_SM>
+          int WARPS_N, int STAGES, int BLOCKS_PER_SM, bool CACHED>
 __global__ void __launch_bounds__(32 * WARPS_M * WARPS_N, BLOCKS_PER_SM)
     convolution_mma(ConvolutionShape p, const Element* __restrict__ x,
                     const Element* __restrict__ w, const float* __restrict__ biases,
@@ -190,7 +217,7 @@ __global__ void __launch_bounds__(32 * WARPS_M * WARPS_N, BLOCKS_PER_SM)
   dev::let_next_launch_begin();
   Tile tile;
   FilterChunks<Tile> filters(w, p.filters, p.weight_pitch, f0, begin * BK);
-  PixelChunks<Tile> pixels(p, x, m0, begin * BK);
+  PixelChunks<Tile, CACHED> pixels(p, x, m0, begin * BK);
   for (int f = threadIdx.x; f < BN; f += Tile::threads)
     dev::cp_async4(shared.biases + f, biases + f0 + f, f0 + f < p.filters);
   tile.accumulate(

@@ -59,12 +59,19 @@ DEVICE_INLINE unsigned round_to_tf32(unsigned bits) {
 }
 
 // Begins a copy of the first `bytes`, 0 to 16 and even, of 16 bytes to shared memory; zeros follow.
-// Both addresses are multiples of 16. Before sm_80 the thread copies at once.
+// Both addresses are multiples of 16. Before sm_80 the thread copies at once. `cached`: by way of
+// the L1 cache, for what the block reads again.
+template <bool cached>
 DEVICE_INLINE void cp_async16_first(void* shared, const void* global, int bytes) {
 #if __CUDA_ARCH__ >= 800
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)),
-               "l"(global), "r"(bytes)
-               : "memory");
+  if (cached)
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)),
+                 "l"(global), "r"(bytes)
+                 : "memory");
+  else
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)),
+                 "l"(global), "r"(bytes)
+                 : "memory");
 #else
   const auto* halves = static_cast<const unsigned short*>(global);
   unsigned words[4];

@@ -39,6 +39,7 @@ inline unsigned round_to_tf32(unsigned bits) {
   return finite ? (bits + 0x1000) & ~0x1fffu : bits;
 }
 
+template <bool cached>
 HOST_INLINE void cp_async16_first(void* shared, const void* global, int bytes) {
   host::copy_async(shared, global, 16, bytes);
 }

@@ -42,8 +42,9 @@ def pack_mma_weights(weights: NDArray[np.float32], precision: Precision) -> NDAr
         precision: what they are rounded to.
 
     Returns:
-        (filters, terms): terms in the order of (K, K, C) with C filled up to whole chunks of 16
-        bytes, all of them to whole `ROW_BYTES_UNIT`. Filters are filled up to 32s, and row
+        (filters, terms): C is filled up to whole chunks of 16 bytes and cut into blocks of 8
+        chunks, the last one perhaps shorter; terms are in the order of (block, K, K, channel of the
+        block), and filled up to whole `ROW_BYTES_UNIT`. Filters are filled up to 32s, and row
         8 j + 2 q + e of each 32 is filter 8 q + 2 j + e (``kernels/mma_tile.cuh``).
 
     Raises:
@@ -60,8 +61,10 @@ def pack_mma_weights(weights: NDArray[np.float32], precision: Precision) -> NDAr
         raise InputError(f"convolution: a weight of {np.abs(weights).max():g} overflows in fp16")
     by_tap = np.zeros((rows, size * size, filled), precision.dtype)
     by_tap[:filters, :, :channels] = rounded.transpose(0, 2, 3, 1).reshape(filters, -1, channels)
+    block = 8 * precision.chunk
+    blocks = [by_tap[:, :, c : c + block].reshape(rows, -1) for c in range(0, filled, block)]
     packed = np.zeros((rows, terms), precision.dtype)
-    packed[:, : size * size * filled] = by_tap.reshape(rows, -1)
+    packed[:, : size * size * filled] = np.concatenate(blocks, axis=1)
     return packed[filter_order(rows)]
 
 
@@ -128,7 +131,7 @@ def conv_forward_mma_cuda(
     shape.weight_pitch = packed_terms(x.channels, size, precision)
     product = Product(out.pixels, out.channels, mma_terms(x.channels, size, precision))
     if tile is None:
-        tile = choose_mma_tile(product, precision)
+        tile = choose_mma_tile(product, precision, size * size)
     _check_limits(x, product, size, tile, workspace)
     split = None, None
     if workspace is not None and tile.parts > 1:

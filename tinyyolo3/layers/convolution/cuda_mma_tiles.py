@@ -61,6 +61,7 @@ class MmaTile:
         stages: slices in shared memory.
         blocks_per_sm: how many blocks' registers fit a multiprocessor.
         parts: blocks that share the terms of a tile.
+        cached: pixels come by way of the L1 cache, which has them for the next taps.
     """
 
     pixels: int
@@ -71,6 +72,7 @@ class MmaTile:
     stages: int
     blocks_per_sm: int
     parts: int = 1
+    cached: bool = False
 
     @property
     def threads(self) -> int:
@@ -94,7 +96,8 @@ class MmaTile:
             *(self.pixels, self.filters, self.depth(precision)),
             *(self.warps_m, self.warps_n, self.stages, self.blocks_per_sm),
         )
-        arguments = *types, f"ACTIVATION_{activation.upper()}", *map(str, numbers)
+        rest = *map(str, numbers), "true" if self.cached else "false"
+        arguments = *types, f"ACTIVATION_{activation.upper()}", *rest
         return f"convolution_mma<{', '.join(arguments)}>"
 
     def tiles(self, product: Product) -> int:
@@ -110,10 +113,15 @@ INSTANCES = {
     MmaTile(128, 128, 128, 2, 4, 3, 2): 0.75,
     MmaTile(128, 128, 128, 2, 4, 4, 1): 0.75,
     MmaTile(128, 128, 64, 2, 4, 4, 2): 0.70,
-    MmaTile(256, 64, 128, 4, 1, 3, 1): 0.80,
+    MmaTile(256, 128, 128, 4, 2, 3, 1): 0.85,
+    MmaTile(256, 64, 128, 8, 1, 3, 1): 0.75,
+    MmaTile(256, 32, 128, 8, 1, 3, 2): 0.60,
     MmaTile(192, 64, 128, 4, 1, 4, 1): 0.75,
     MmaTile(128, 64, 128, 2, 2, 4, 2): 0.72,
     MmaTile(64, 128, 128, 2, 2, 4, 2): 0.72,
+    MmaTile(128, 64, 128, 4, 2, 4, 2): 0.62,
+    MmaTile(64, 128, 128, 2, 4, 4, 2): 0.62,
+    MmaTile(64, 64, 128, 2, 2, 6, 2): 0.60,
     MmaTile(64, 64, 128, 2, 2, 4, 3): 0.60,
     MmaTile(64, 64, 128, 2, 1, 4, 3): 0.70,
     MmaTile(64, 64, 64, 2, 2, 4, 4): 0.55,
@@ -132,10 +140,16 @@ def mma_terms(channels: int, size: int, precision: Precision) -> int:
 
 
 def mma_candidates(
-    product: Product, precision: Precision, multiprocessors: int = MULTIPROCESSORS
+    product: Product,
+    precision: Precision,
+    taps: int = 1,
+    multiprocessors: int = MULTIPROCESSORS,
 ) -> Iterator[MmaTile]:
-    """Yield every tile worth trying: each instance, and its terms in parts up to full occupancy."""
-    for instance in INSTANCES:
+    """Yield every tile worth trying: each instance, and its terms in parts up to full occupancy.
+
+    Where a window has several `taps`, with and without the L1 cache.
+    """
+    for instance in _instances(taps):
         if instance.filters >= 2 * max(product.filters, 32):
             continue
         tiles = instance.tiles(product)
@@ -149,6 +163,13 @@ def mma_candidates(
             yield replace(instance, parts=parts)
 
 
+def _instances(taps: int) -> Iterator[MmaTile]:
+    for instance in INSTANCES:
+        yield instance
+        if taps > 1:
+            yield replace(instance, cached=True)
+
+
 def mma_cycles(
     product: Product, tile: MmaTile, precision: Precision, multiprocessors: int = MULTIPROCESSORS
 ) -> float:
@@ -156,19 +177,20 @@ def mma_cycles(
 
     The busiest multiprocessor has ⌈blocks / multiprocessors⌉ blocks. It multiplies at the
     precision's rate, less with fewer than 8 warps; all together, blocks take their slices from the
-    L2 cache at about 3 KiB a cycle. To that come the filling of the pipeline and the storing of the
+    L2 cache at about 3 KiB a cycle, pixels less than half of the times if L1 keeps them. To that come the filling of the pipeline and the storing of the
     tile, about 1 µs for each round of resident blocks, and with parts the partial sums.
     """
     blocks = tile.tiles(product) * tile.parts
     load = -(-blocks // multiprocessors)
     resident = min(load, tile.blocks_per_sm)
     warps = resident * tile.threads // 32
-    efficiency = INSTANCES[replace(tile, parts=1)] * min(1.0, 0.3 + 0.7 * warps / 8)
+    efficiency = INSTANCES[replace(tile, parts=1, cached=False)] * min(1.0, 0.3 + 0.7 * warps / 8)
     slices = -(-product.terms // tile.depth(precision))
     depth = -(-slices // tile.parts) * tile.depth(precision)
     arithmetic = load * tile.pixels * tile.filters * depth / precision.rate / efficiency
     itemsize = np.dtype(precision.dtype).itemsize
-    copies = blocks * (tile.pixels + tile.filters) * depth * itemsize / 3072
+    rows = tile.pixels * (0.4 if tile.cached else 1.0) + tile.filters
+    copies = blocks * rows * depth * itemsize / 3072
     cycles = max(arithmetic, copies) + 1800.0 * -(-load // resident)
     if tile.parts > 1:
         cycles += 1200.0 + 150.0 * tile.parts + 8.0 * blocks * tile.pixels * tile.filters / 2048
@@ -186,13 +208,14 @@ def mma_workspace_floats(product: Product, tile: MmaTile) -> int:
 def choose_mma_tile(
     product: Product,
     precision: Precision,
+    taps: int = 1,
     multiprocessors: int = MULTIPROCESSORS,
     shared_bytes: int = 227 * 1024,
 ) -> MmaTile:
     """Return the tile with the least modelled time that fits shared memory; of equals the first."""
     fitting = (
         tile
-        for tile in mma_candidates(product, precision, multiprocessors)
+        for tile in mma_candidates(product, precision, taps, multiprocessors)
         if tile.shared_bytes <= shared_bytes
     )
     return min(fitting, key=lambda tile: mma_cycles(product, tile, precision, multiprocessors))
