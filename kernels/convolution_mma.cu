@@ -18,7 +18,7 @@
 // ACTIVATION is one of ACTIVATION_...: a template's argument, since a choice at run time would stand
 // here once for each 8 sums, and the code of the ten that are not wanted would hold up the stores.
 // Launch: grid (tiles of filters * tiles of pixels, parts), block MmaTile::threads, dynamic shared
-// memory sizeof(MmaTile::Shared). Filters run fastest, so that neighbouring blocks read the same x.
+// memory sizeof(Shared). Filters run fastest, so that neighbouring blocks read the same x.
 // Arithmetic intensity: a tile does 2 BM BN operations for 2 (BM + BN) bytes of a term; 128 x 128 is
 // 64 operations a byte from L2. At 600 Tflop/s that were 9 TB/s, more than L2 gives: on tensor cores
 // large tiles are there for bytes.
@@ -27,36 +27,61 @@
 #include "eights.cuh"
 #include "mma_tile.cuh"
 
+// What the copies need to know of an output pixel.
+struct PixelRow {
+  int first;             // where tap (0, 0) begins in x; offsets fit 32 bits
+  unsigned taps_inside;  // bit ky: the row of tap ky is inside; bit 16 + kx: its column
+};
+
+template <class Tile>
+struct Shared {
+  typename Tile::Stage stages[Tile::STAGES];
+  PixelRow rows[Tile::BM];
+  float biases[Tile::BN];
+  unsigned ticket;
+};
+
+// Of the taps that begin at `start`, the bits of those inside 0 .. extent - 1.
+DEVICE_INLINE unsigned taps_within(const ConvolutionShape& p, int start, int extent) {
+  int before = max(-start, 0), up_to = max(extent - start, 0);
+  if (p.dilation > 1) {
+    before = dev::ceil_div(before, p.dilation);
+    up_to = dev::ceil_div(up_to, p.dilation);
+  }
+  return (1u << min(up_to, p.size)) - (1u << min(before, p.size));
+}
+
+DEVICE_INLINE PixelRow pixel_row(const ConvolutionShape& p, int m) {
+  if (m >= output_pixels(p)) return {0, 0};
+  const OutputPixel pixel = output_pixel(p, m);
+  const int top = pixel.row * p.stride_y - p.padding;
+  const int left = pixel.column * p.stride_x - p.padding;
+  return {static_cast<int>(input_offset(p, pixel.image, top, left)),
+          taps_within(p, top, p.height) | taps_within(p, left, p.width) << 16};
+}
+
 // Copies slices of x[m, k]: this thread has one chunk of a slice, of every `step`-th row of the tile.
-// For each row it keeps where tap (0, 0) begins and which taps are inside; offsets fit 32 bits.
 template <class Tile, bool CACHED>
 struct PixelChunks {
   using Element = typename Tile::Element;
-  static constexpr int rows = Tile::BM / Tile::step;
+  static constexpr int count = Tile::BM / Tile::step;
   static constexpr int most_channels = 8 * Tile::chunk;  // of a block of channels
 
   const ConvolutionShape& p;
   const Element* x;
-  int first[rows];
-  unsigned taps_inside[rows];  // bit ky: the row of tap ky is inside; bit 16 + kx: its column
+  PixelRow rows[count];
   int to;
   int block, width, channel, ky, kx;  // the block's first channel, how many, and which of them
 
-  DEVICE_INLINE PixelChunks(const ConvolutionShape& p, const Element* x, int m0, int term)
+  // `all` has the tile's rows.
+  DEVICE_INLINE PixelChunks(const ConvolutionShape& p, const Element* x, const PixelRow* all,
+                            int term)
       : p(p), x(x) {
     const int row = threadIdx.x / Tile::chunks, index = threadIdx.x % Tile::chunks;
     to = Tile::place(row, index);
     find_term(term + index * Tile::chunk);
 #pragma unroll
-    for (int r = 0; r < rows; r++) {
-      const int m = m0 + row + r * Tile::step;
-      const OutputPixel pixel = output_pixel(p, m);
-      const int top = pixel.row * p.stride_y - p.padding;
-      const int left = pixel.column * p.stride_x - p.padding;
-      first[r] = static_cast<int>(input_offset(p, pixel.image, top, left));
-      taps_inside[r] = taps_within(top, p.height) | taps_within(left, p.width) << 16;
-      if (m >= output_pixels(p)) taps_inside[r] = 0;
-    }
+    for (int r = 0; r < count; r++) rows[r] = all[row + r * Tile::step];
   }
 
   DEVICE_INLINE int filled_channels() const {
@@ -92,16 +117,6 @@ struct PixelChunks {
     }
   }
 
-  // Of the taps that begin at `start`, the bits of those inside 0 .. extent - 1.
-  DEVICE_INLINE unsigned taps_within(int start, int extent) const {
-    int before = max(-start, 0), up_to = max(extent - start, 0);
-    if (p.dilation > 1) {
-      before = dev::ceil_div(before, p.dilation);
-      up_to = dev::ceil_div(up_to, p.dilation);
-    }
-    return (1u << min(up_to, p.size)) - (1u << min(before, p.size));
-  }
-
   // Begins the copies of a slice and goes on to the next.
   DEVICE_INLINE void copy(Element* shared) {
     static_assert(Tile::step % 8 == 0, "Tile::place moves a thread's rows alike");
@@ -110,10 +125,10 @@ struct PixelChunks {
     const int left = max(min(p.channels - block - channel, Tile::chunk), 0);
     const int bytes = ky < p.size ? left * static_cast<int>(sizeof(Element)) : 0;
 #pragma unroll
-    for (int r = 0; r < rows; r++)
+    for (int r = 0; r < count; r++)
       dev::cp_async16_first<CACHED>(shared + to + r * Tile::step * Tile::BK,
-                                    x + (first[r] + offset),
-                                    (taps_inside[r] & tap) == tap ? bytes : 0);
+                                    x + (rows[r].first + offset),
+                                    (rows[r].taps_inside & tap) == tap ? bytes : 0);
     next_slice();
   }
 };
@@ -206,7 +221,7 @@ __global__ void __launch_bounds__(32 * WARPS_M * WARPS_N, BLOCKS_PER_SM)
                     const Element* __restrict__ residual, Output* __restrict__ y,
                     float* workspace, unsigned* arrivals) {
   using Tile = MmaTile<Element, BM, BN, BK, WARPS_M, WARPS_N, STAGES>;
-  typename Tile::Shared& shared = SHARED_STRUCT(typename Tile::Shared);
+  Shared<Tile>& shared = SHARED_STRUCT(Shared<Tile>);
   const int tiles_f = dev::ceil_div(p.filters, BN), tile_index = blockIdx.x;
   const int m0 = tile_index / tiles_f * BM, f0 = tile_index % tiles_f * BN;
   const int channels = dev::ceil_div(p.channels, Tile::chunk) * Tile::chunk;
@@ -215,17 +230,22 @@ __global__ void __launch_bounds__(32 * WARPS_M * WARPS_N, BLOCKS_PER_SM)
   const int begin = slices * part / parts, end = slices * (part + 1) / parts;
 
   dev::let_next_launch_begin();
-  Tile tile;
-  FilterChunks<Tile> filters(w, p.filters, p.weight_pitch, f0, begin * BK);
-  PixelChunks<Tile, CACHED> pixels(p, x, m0, begin * BK);
+#pragma unroll 1
+  for (int i = threadIdx.x; i < BM; i += Tile::threads) shared.rows[i] = pixel_row(p, m0 + i);
+#pragma unroll 1
   for (int f = threadIdx.x; f < BN; f += Tile::threads)
     dev::cp_async4(shared.biases + f, biases + f0 + f, f0 + f < p.filters);
+  FilterChunks<Tile> filters(w, p.filters, p.weight_pitch, f0, begin * BK);
+  __syncthreads();
+  PixelChunks<Tile, CACHED> pixels(p, x, shared.rows, begin * BK);
+
+  Tile tile;
   tile.accumulate(
-      shared, end - begin, [&](typename Tile::Stage& stage) { filters.copy(stage.w); },
+      shared.stages, end - begin, [&](typename Tile::Stage& stage) { filters.copy(stage.w); },
       [&](typename Tile::Stage& stage) { pixels.copy(stage.x); });
   if (parts > 1) {
     float* partial = workspace + static_cast<long long>(tile_index) * parts * (BM * BN);
-    if (!tile.combine(shared, partial, arrivals + tile_index, part, parts)) return;
+    if (!tile.combine(shared.ticket, partial, arrivals + tile_index, part, parts)) return;
   }
   store<ACTIVATION>(p, tile, m0, f0, shared.biases, residual, y);
 }

@@ -39,11 +39,6 @@ struct MmaTile {
     alignas(16) Element x[BM * BK];
     Element w[BN * BK];
   };
-  struct Shared {
-    Stage stages[STAGES];
-    float biases[BN];  // of the tile's filters, put there with the first slice
-    unsigned ticket;
-  };
   struct Fragments {
     unsigned x[TM][4], w[TN][2];
   };
@@ -78,14 +73,15 @@ struct MmaTile {
   // Adds `slices` slices. copy_w(stage) and copy_x(stage) begin the copies of the next slice. x may
   // be what the launch before writes; the weights, and what the caller has begun, are not.
   template <class CopyW, class CopyX>
-  DEVICE_INLINE void accumulate(Shared& shared, int slices, CopyW copy_w, CopyX copy_x) {
+  DEVICE_INLINE void accumulate(Stage (&stages)[STAGES], int slices, CopyW copy_w,
+                                CopyX copy_x) {
 #pragma unroll
     for (int s = 0; s < STAGES - 1; s++)
-      if (s < slices) copy_w(shared.stages[s]);
+      if (s < slices) copy_w(stages[s]);
     dev::wait_for_launch_before();
 #pragma unroll
     for (int s = 0; s < STAGES - 1; s++) {
-      if (s < slices) copy_x(shared.stages[s]);
+      if (s < slices) copy_x(stages[s]);
       dev::cp_async_commit();
     }
     int reading = 0, filling = STAGES - 1;
@@ -94,11 +90,11 @@ struct MmaTile {
     for (int s = 0; s < slices; s++) {
       dev::cp_async_wait<STAGES - 2>();
       __syncthreads();
-      const Stage& stage = shared.stages[reading];
+      const Stage& stage = stages[reading];
       load(fragments[0], stage, 0);
       if (s + STAGES - 1 < slices) {
-        copy_w(shared.stages[filling]);
-        copy_x(shared.stages[filling]);
+        copy_w(stages[filling]);
+        copy_x(stages[filling]);
       }
       dev::cp_async_commit();
 #pragma unroll
@@ -113,10 +109,10 @@ struct MmaTile {
   }
 
   // Split-K, as in gemm_tile.cuh: `parts` blocks leave their sums in `partial`, and the last to
-  // arrive adds them in the order of the parts. Returns whether this is the one. `arrivals` is 0
-  // before and after. All wait for that block, whose loads take most of a microsecond: it has
+  // arrive adds them in the order of the parts. Returns whether this is the one. `ticket` lies in
+  // shared memory; `arrivals` is 0 before and after. All wait for that block, whose loads take most of a microsecond: it has
   // several parts' under way at a time, as registers allow.
-  DEVICE_INLINE bool combine(Shared& shared, float* partial, unsigned* arrivals, int part,
+  DEVICE_INLINE bool combine(unsigned& ticket, float* partial, unsigned* arrivals, int part,
                              int parts) {
     constexpr int at_once = TM * TN >= 16 ? 1 : 16 / (TM * TN);
     float4* mine = reinterpret_cast<float4*>(partial) + part * (BM * BN / 4) + threadIdx.x;
@@ -128,9 +124,9 @@ struct MmaTile {
         mine[(i * TN + j) * threads] = make_float4(v[0], v[1], v[2], v[3]);
       }
     __syncthreads();
-    if (threadIdx.x == 0) shared.ticket = dev::arrive(arrivals);
+    if (threadIdx.x == 0) ticket = dev::arrive(arrivals);
     __syncthreads();
-    if (shared.ticket != parts - 1) return false;
+    if (ticket != parts - 1) return false;
     if (threadIdx.x == 0) *arrivals = 0;
     const float4* others = reinterpret_cast<const float4*>(partial) + threadIdx.x;
 #pragma unroll

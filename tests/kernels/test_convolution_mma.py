@@ -166,8 +166,8 @@ def example(precision: Precision, channels: int, filters: int, activation: str =
 
 @pytest.mark.parametrize("precision", PRECISIONS.values(), ids=PRECISIONS)
 def test_warps_share_a_tile(target: Target, precision: Precision) -> None:
-    for parts in (1, 2):
-        check(target, example(precision, 24, 72), replace(WIDE, parts=parts))
+    for parts, cached in ((1, True), (2, False)):
+        check(target, example(precision, 24, 72), replace(WIDE, parts=parts, cached=cached))
 
 
 @pytest.mark.parametrize("instance", INSTANCES, ids=str)

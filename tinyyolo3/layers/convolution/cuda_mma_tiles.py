@@ -81,9 +81,9 @@ class MmaTile:
 
     @property
     def shared_bytes(self) -> int:
-        """A block's dynamic shared memory: stages, biases, and a counter with its alignment."""
+        """A block's dynamic shared memory: stages, rows, biases, a counter with its alignment."""
         rows = self.pixels + self.filters
-        return self.stages * self.row_bytes * rows + 4 * self.filters + 16
+        return self.stages * self.row_bytes * rows + 8 * self.pixels + 4 * self.filters + 16
 
     def depth(self, precision: Precision) -> int:
         """Return how many terms a slice has."""
