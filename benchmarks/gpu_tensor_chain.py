@@ -1,7 +1,10 @@
 """All convolutions of yolov3 on tensor cores, one after the other in one CUDA graph."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple
 from hashlib import sha256
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -23,8 +26,11 @@ from tinyyolo3.layers.convolution.cuda_mma_tiles import (
 )
 from tinyyolo3.layers.convolution.cuda_tiles import Product
 from tinyyolo3.network.build import build_graph
-from tinyyolo3.network.specs import Convolutional, Layer, Shortcut, Yolo
+from tinyyolo3.network.specs import Convolutional, Layer, Route, Shortcut, Yolo
 from tinyyolo3.testing.architectures import yolov3_config
+
+#: Each convolution's tiles, the quickest first.
+Ranking = Mapping[Problem, Sequence[MmaTile]]
 
 
 def chain_ms(
@@ -32,34 +38,65 @@ def chain_ms(
     precision: Precision,
     batch: int,
     side: int,
-    quickest: Mapping[Problem, MmaTile],
+    ranked: Ranking,
     runs: int,
 ) -> dict[str, Any]:
     """Time all convolutions of yolov3 in order, each reading what the one before has written.
 
     [shortcut]s are part of the convolution before; joined and enlarged maps, which other kernels
-    make, hold random numbers instead. Times with and without overlapping launches.
+    make, hold random numbers instead. Timed with each convolution's first tile, without and with
+    overlapping launches; then with other tiles of its ranking, where the whole gets quicker by it.
     """
-    chain = Chain(target, precision, batch, side, quickest)
+    chain = Chain(target, precision, batch, side, ranked)
     found: dict[str, Any] = {"one by one": _timed(target, chain, runs)}
     if target.name == "cuda":
-        target.overlap = True  # type: ignore[attr-defined]  # only the GPU's target has it
         try:
-            found["overlapping"] = _timed(target, chain, runs)
+            with overlapping(target):
+                found["overlapping"] = _timed(target, chain, runs)
+                found["changes"] = _tune(target, chain, runs // 4)
+                found["tuned"] = _timed(target, chain, runs)
         except TinyYoloError as problem:
-            found["overlapping"] = str(problem)
-        finally:
-            target.overlap = False  # type: ignore[attr-defined]
+            found["overlapping failed"] = str(problem)
+        found["tuned, one by one"] = _timed(target, chain, runs)
     return found
 
 
+@contextmanager
+def overlapping(target: Target) -> Iterator[None]:
+    """Let launches on a GPU overlap in here, if they can."""
+    target.overlap = True  # type: ignore[attr-defined]  # only the GPU's target has it
+    try:
+        yield
+    finally:
+        target.overlap = False  # type: ignore[attr-defined]
+
+
 def _timed(target: Target, chain: "Chain", runs: int) -> dict[str, Any]:
-    graph = target.capture(chain)
-    spans = spans_ms(target, graph, runs, warm_up=min(runs, 20))
+    spans = spans_ms(target, target.capture(chain), runs, warm_up=min(runs, 20))
     heads = [download_map(target, head) for head in chain.heads]
     digest = sha256(b"".join(head.tobytes() for head in heads)).hexdigest()[:16]
     finite = bool(all(np.isfinite(head).all() for head in heads))
     return {**spread(spans), "finite": finite, "digest": digest}
+
+
+def _tune(target: Target, chain: "Chain", runs: int) -> list[Any]:
+    """Try every convolution's other tiles, one after the other, and keep what makes all quicker."""
+    changes: list[Any] = []
+    best = _median(target, chain, runs)
+    for problem, tiles in chain.ranked.items():
+        for tile in tiles[1:]:
+            before, chain.tiles[problem] = chain.tiles[problem], tile
+            ms = _median(target, chain, runs)
+            if ms < 0.998 * best:
+                changes.append([astuple(problem), astuple(tile), round(best, 4), round(ms, 4)])
+                best = ms
+            else:
+                chain.tiles[problem] = before
+    return changes
+
+
+def _median(target: Target, chain: "Chain", runs: int) -> float:
+    return median(spans_ms(target, target.capture(chain), runs, warm_up=5))
 
 
 class Chain:
@@ -71,11 +108,12 @@ class Chain:
         precision: Precision,
         batch: int,
         side: int,
-        quickest: Mapping[Problem, MmaTile],
+        ranked: Ranking,
     ) -> None:
         """Make random weights and the maps that only other kernels would write."""
         self.target, self.precision, self.batch = target, precision, batch
-        self.quickest = quickest
+        self.ranked = ranked
+        self.tiles = {problem: tiles[0] for problem, tiles in ranked.items()}
         self.random = np.random.default_rng(0)
         self.layers = build_graph(parse_config(yolov3_config(side, side))).layers
         self.maps: dict[int, DeviceMap] = {-1: self._random_map((3, side, side))}
@@ -102,10 +140,10 @@ class Chain:
             if isinstance(following, Shortcut):
                 residual = self.maps[next(i for i in following.inputs if i != layer.index)]
             self.maps[layer.index] = self._convolution(layer, residual, isinstance(following, Yolo))
-        elif isinstance(layer, Shortcut) or len(layer.inputs) == 1 and layer.kind == "route":
-            self.maps[layer.index] = self.maps[
-                layer.index - 1 if isinstance(layer, Shortcut) else layer.inputs[0]
-            ]
+        elif isinstance(layer, Shortcut):
+            self.maps[layer.index] = self.maps[layer.index - 1]
+        elif isinstance(layer, Route) and len(layer.inputs) == 1:
+            self.maps[layer.index] = self.maps[layer.inputs[0]]
         elif not isinstance(layer, Yolo):
             self.maps[layer.index] = self._random_map(layer.output_shape)
 
@@ -130,8 +168,10 @@ class Chain:
         problem = Problem(
             *(self.batch, height, width, channels, filters, size, layer.stride, layer.dilation)
         )
-        tile = self.quickest.get(problem) or choose_mma_tile(product, self.precision, size * size)
-        self.floats = max(self.floats, mma_workspace_floats(product, tile))
+        chosen = choose_mma_tile(product, self.precision, size * size)
+        self.tiles.setdefault(problem, chosen)
+        for tile in self.ranked.get(problem, (chosen,)):
+            self.floats = max(self.floats, mma_workspace_floats(product, tile))
         x = self.maps[layer.inputs[0]]
         if head:
             self.heads.append(out)
@@ -145,7 +185,7 @@ class Chain:
                 padding=layer.padding,
                 activation=layer.activation,
                 residual=residual,
-                tile=tile,
+                tile=self.tiles[problem],
                 workspace=workspace,
             )
 

@@ -4,7 +4,7 @@
 
 First every instance is checked against float64. Then each convolution of yolov3-416 is timed with
 every likely tile, alone in a CUDA graph, with weights from memory; last all of the network's, one
-after the other, in one graph with the quickest tiles. ``--target host`` tries everything on the CPU.
+after the other, in one graph with the quickest tiles. ``--target host`` tries it all on the CPU.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import numpy as np
 
 from gpu_context import write_json
 from gpu_convolutions import COLD_BYTES, MOST_COPIES, network_problems
-from gpu_tensor_chain import chain_ms
+from gpu_tensor_chain import chain_ms, overlapping
 from gpu_tensor_checks import check_instances
 from gpu_timing import launch_ms
 from tinyyolo3.cuda.cubins import find_cubin
@@ -47,6 +47,8 @@ from tinyyolo3.testing.architectures import yolov3_config
 #: Candidates that the model thinks this much slower than its favourite are not tried, nor more
 #: than so many.
 SLACK, MOST_TRIED = 3.0, 80
+#: Tiles of a convolution that are tried within the whole network.
+RANKED = 5
 #: Cycles of the model in a microsecond: the H200's clock under load.
 MODEL_MHZ = 1900.0
 #: What a fresh machine compiles before anything is timed: outputs and activations of YOLO's layers.
@@ -153,8 +155,8 @@ def likely_tiles(problem: Problem, precision: Precision, gpu: Gpu) -> dict[MmaTi
 
 def table_row(
     target: Target, problem: Problem, precision: Precision, tiny: bool
-) -> tuple[MmaTile, dict[str, Any]]:
-    """Time the likely tiles of one convolution; return the quickest and the figures of all."""
+) -> tuple[list[MmaTile], dict[str, Any]]:
+    """Time the likely tiles of one convolution; return the quickest ones and all figures."""
     gpu = gpu_of(target)
     bench = Bench(target, problem, precision, tiny)
     cycles = likely_tiles(problem, precision, gpu)
@@ -167,7 +169,7 @@ def table_row(
         *(product_of(problem, precision), precision, problem.size**2),
         *(gpu.multiprocessors, gpu.shared_bytes),
     )
-    return best, {
+    return ordered[:RANKED], {
         "problem": astuple(problem),
         "tile": astuple(best),
         "us": round(us[best], 2),
@@ -190,12 +192,10 @@ def measure(
 ) -> Iterator[tuple[str, Any]]:
     """Yield the figures of one precision and batch, named, as they come."""
     problems = yolov3_problems(batch, tiny)
-    quickest, rows = {}, {}
+    ranked, rows = {}, {}
     for problem in dict.fromkeys(problems):
-        best, row = table_row(target, problem, precision, tiny)
-        quickest[problem], rows[problem] = best, row
-        name = f"{precision.name} {batch} {astuple(problem)[1:]}"
-        yield name, row
+        ranked[problem], rows[problem] = table_row(target, problem, precision, tiny)
+        yield f"{precision.name} {batch} {astuple(problem)[1:]}", rows[problem]
     yield (
         f"{precision.name} {batch} sum",
         {key: round(sum(rows[p][key] for p in problems), 1) for key in ("us", "chosen_us")},
@@ -203,8 +203,19 @@ def measure(
     side = 32 if tiny else 416
     yield (
         f"{precision.name} {batch} chain",
-        chain_ms(target, precision, batch, side, quickest, 1 if tiny else 200),
+        chain_ms(target, precision, batch, side, ranked, 1 if tiny else 200),
     )
+
+
+def launch_us(target: Target, precision: Precision) -> dict[str, float]:
+    """Return the microseconds of a convolution that has next to nothing to do."""
+    bench = Bench(target, Problem(1, 4, 4, 8, 32, 1), precision, tiny=True)
+    tile = min(INSTANCES, key=lambda tile: tile.shared_bytes)
+    found = {"one by one": bench.us(tile, 20)}
+    if target.name == "cuda":
+        with overlapping(target):
+            found["overlapping"] = bench.us(tile, 20)
+    return {name: round(us, 3) for name, us in found.items()}
 
 
 def main() -> None:
@@ -227,6 +238,7 @@ def main() -> None:
     for precision in map(PRECISIONS.__getitem__, given.precisions):
         record(f"{precision.name} compile", {"s": round(compile_all(target, precision), 1)})
         record(f"{precision.name} checks", check_instances(target, precision, tiny))
+        record(f"{precision.name} launch", launch_us(target, precision))
         for batch in given.batches:
             for name, value in measure(target, precision, batch, tiny):
                 record(name, value)

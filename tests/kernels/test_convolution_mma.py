@@ -220,9 +220,7 @@ def test_tf32_maps_are_rounded_on_the_way(target: Target) -> None:
     x = normal_map(case.x.shape, np.float32, 5)
     expected, bound = replace(case, x=round_to_tf32(x)).expected()
     raw = replace(case, x=x)
-    actual = run_on_maps(
-        target, lambda out: raw.launch(target, SMALL, out, 0), [], expected.shape
-    )
+    actual = run_on_maps(target, lambda out: raw.launch(target, SMALL, out, 0), [], expected.shape)
     assert np.all(np.abs(actual - expected) <= bound)
 
 

@@ -89,9 +89,7 @@ def empty_map(
     return DeviceMap(target.empty(size, dtype), images, height, width, channels, pitch)
 
 
-def upload_map(
-    target: Target, x: NDArray[np.floating[Any]], pitch: int | None = None
-) -> DeviceMap:
+def upload_map(target: Target, x: NDArray[np.floating[Any]], pitch: int | None = None) -> DeviceMap:
     """Return a copy of `x`, (N, C, H, W), float32 or float16, on the target."""
     images, channels, height, width = x.shape
     pitch = channels if pitch is None else pitch

@@ -1,9 +1,9 @@
 """Launches that may begin before the launch before them has ended.
 
-*Programmatic dependent launch*, from compute capability 9.0 on: a kernel is put on the
-multiprocessors while the one before still runs, makes its preparations and waits, in the kernel, for
+*Programmatic dependent launch*, from compute capability 9.0 on: a kernel comes to multiprocessors
+while the one before still runs, makes its preparations and waits, by an instruction of its own, for
 that one's end (``kernels/tensor_cores.cuh``, ``wait_for_launch_before``). Only kernels that wait so
-may be launched this way. CuPy cannot ask for it, the driver's own function can.
+may be launched this way. CuPy cannot ask for it; the driver's own function can.
 """
 
 from collections.abc import Sequence
@@ -49,9 +49,7 @@ def launch_overlapping(
     config.sharedMemBytes = shared_mem
     config.hStream = driver.CUstream(stream)
     attribute = driver.CUlaunchAttribute()
-    attribute.id = (
-        driver.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
-    )
+    attribute.id = driver.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
     attribute.value.programmaticStreamSerializationAllowed = 1
     config.attrs = [attribute]
     config.numAttrs = 1

@@ -1,7 +1,7 @@
 """The tiles that ``kernels/mma_tile.cuh`` cuts a product of matrices into, and what they cost.
 
-As `cuda_tiles`, for tensor cores: a block's warps multiply matrices, and slices are counted in bytes,
-so that an instance serves halves and tf32 alike.
+As `cuda_tiles`, for tensor cores: a block's warps multiply matrices, and a slice's depth is counted
+in bytes, so that an instance serves halves and tf32 alike.
 """
 
 from collections.abc import Iterator
@@ -105,8 +105,8 @@ class MmaTile:
         return -(-product.pixels // self.pixels) * -(-product.filters // self.filters)
 
 
-#: The instances, each with the share of the tensor cores' rate that it reaches with full warps: less
-#: where a fragment that is loaded from shared memory serves fewer multiplications.
+#: The instances, each with the share of the tensor cores' rate that it reaches with full warps: the
+#: less, the fewer multiplications a fragment serves that is loaded from shared memory.
 INSTANCES = {
     MmaTile(128, 256, 128, 2, 4, 3, 1): 0.85,
     MmaTile(192, 128, 128, 4, 2, 3, 1): 0.80,
@@ -177,8 +177,9 @@ def mma_cycles(
 
     The busiest multiprocessor has ⌈blocks / multiprocessors⌉ blocks. It multiplies at the
     precision's rate, less with fewer than 8 warps; all together, blocks take their slices from the
-    L2 cache at about 3 KiB a cycle, pixels less than half of the times if L1 keeps them. To that come the filling of the pipeline and the storing of the
-    tile, about 1 µs for each round of resident blocks, and with parts the partial sums.
+    L2 cache at about 3 KiB a cycle, pixels less than half of the times if L1 keeps them. To that
+    come the filling of the pipeline and the storing of the tile, about 1 µs for each round of
+    resident blocks, and with parts the partial sums.
     """
     blocks = tile.tiles(product) * tile.parts
     load = -(-blocks // multiprocessors)
