@@ -61,7 +61,7 @@ class DeviceMap:
     @property
     def in_chunks(self) -> bool:
         """Whether every pixel begins at a multiple of 16 bytes."""
-        return self.pitch * self.data.itemsize % 16 == address(self.data) % 16 == 0
+        return bool(self.pitch * self.data.itemsize % 16 == address(self.data) % 16 == 0)
 
 
 def address(array: DeviceArray) -> int:

@@ -153,8 +153,8 @@ def _check_maps(
 ) -> None:
     for name, given in (("x", x), ("residual", residual)):
         if given is not None and given.data.dtype != precision.dtype:
-            wanted = np.dtype(precision.dtype)
-            raise InputError(f"convolution: {name} must be of {wanted}, not {given.data.dtype}")
+            expected = np.dtype(precision.dtype)
+            raise InputError(f"convolution: {name} must be of {expected}, not {given.data.dtype}")
     if out.data.dtype not in (precision.dtype, np.float32):
         wanted = " or ".join(dict.fromkeys((str(np.dtype(precision.dtype)), "float32")))
         raise InputError(f"convolution: out must be of {wanted}, not {out.data.dtype}")

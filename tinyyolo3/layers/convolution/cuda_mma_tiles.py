@@ -12,11 +12,14 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from tinyyolo3.layers.convolution.cuda_tiles import (
-    MOST_PARTS,
     MULTIPROCESSORS,
+    PARTS,
     SPLIT_TILES,
     Product,
 )
+
+#: The fewest slices of a part: its pipeline must fill.
+LEAST_SLICES = 2
 
 
 @dataclass(frozen=True)
@@ -158,9 +161,10 @@ def mma_candidates(
             continue
         slices = -(-product.terms // instance.depth(precision))
         # More blocks than are resident at a time would only add partial sums.
-        most = -(-multiprocessors * instance.blocks_per_sm // tiles)
-        for parts in range(2, min(most, slices // 2, MOST_PARTS) + 1):
-            yield replace(instance, parts=parts)
+        most = min(-(-multiprocessors * instance.blocks_per_sm // tiles), slices // LEAST_SLICES)
+        for parts in PARTS:
+            if parts <= most:
+                yield replace(instance, parts=parts)
 
 
 def _instances(taps: int) -> Iterator[MmaTile]:
