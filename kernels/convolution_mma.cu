@@ -117,13 +117,14 @@ struct PixelChunks {
     }
   }
 
-  // Begins the copies of a slice and goes on to the next.
+  // Begins the copies of a slice and goes on to the next. Behind the last term come taps that are
+  // inside of no map, and channels behind the last one.
   DEVICE_INLINE void copy(Element* shared) {
     static_assert(Tile::step % 8 == 0, "Tile::place moves a thread's rows alike");
     const int offset = (ky * p.width + kx) * p.dilation * p.x_pitch + block + channel;
     const unsigned tap = 1u << ky | 0x10000u << kx;
-    const int left = max(min(p.channels - block - channel, Tile::chunk), 0);
-    const int bytes = ky < p.size ? left * static_cast<int>(sizeof(Element)) : 0;
+    const int left = min(p.channels - block - channel, Tile::chunk);
+    const int bytes = max(left, 0) * static_cast<int>(sizeof(Element));
 #pragma unroll
     for (int r = 0; r < count; r++)
       dev::cp_async16_first<CACHED>(shared + to + r * Tile::step * Tile::BK,
