@@ -58,6 +58,7 @@ def chain_ms(
         except TinyYoloError as problem:
             found["overlapping failed"] = str(problem)
         found["tuned, one by one"] = _timed(target, chain, runs)
+    found["tiles"] = [[astuple(problem), astuple(tile)] for problem, tile in chain.tiles.items()]
     return found
 
 

@@ -232,7 +232,7 @@ def main() -> None:
     def record(name: str, value: Any) -> None:
         found[name] = value
         write_json(given.output, found)
-        shown = {k: v for k, v in value.items() if k != "tried"} if "tried" in value else value
+        shown = {k: v for k, v in value.items() if k not in ("tried", "tiles")}
         print(f"{name}: {shown}", flush=True)
 
     for precision in map(PRECISIONS.__getitem__, given.precisions):
