@@ -1,13 +1,16 @@
 """Convolutions on tensor cores: right or not, then which tile is quickest for each.
 
     python benchmarks/gpu_tensor_cores.py --target cuda --output FILE
+    python benchmarks/gpu_tensor_cores.py --keep FILE
 
 First every instance is checked against float64. Then each convolution of yolov3-416 is timed with
 every likely tile, alone in a CUDA graph, with weights from memory; last all of the network's, one
 after the other, in one graph with the quickest tiles. ``--target host`` tries it all on the CPU.
+``--keep`` writes a run's tiles to where the package looks for them.
 """
 
 import argparse
+import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -30,18 +33,21 @@ from tinyyolo3.cuda.target import DeviceArray, Target
 from tinyyolo3.layers.convolution.cuda import new_workspace
 from tinyyolo3.layers.convolution.cuda_algorithms import Gpu, Problem, gpu_of
 from tinyyolo3.layers.convolution.cuda_mma import conv_forward_mma_cuda, pack_mma_weights
+from tinyyolo3.layers.convolution.cuda_mma_choice import (
+    choices_file,
+    choices_text,
+    choose_mma,
+    mma_product,
+)
 from tinyyolo3.layers.convolution.cuda_mma_tiles import (
     INSTANCES,
     PRECISIONS,
     MmaTile,
     Precision,
-    choose_mma_tile,
     mma_candidates,
     mma_cycles,
-    mma_terms,
     mma_workspace_floats,
 )
-from tinyyolo3.layers.convolution.cuda_tiles import Product
 from tinyyolo3.testing.architectures import yolov3_config
 
 #: Candidates that the model thinks this much slower than its favourite are not tried, nor more
@@ -58,13 +64,6 @@ OUTPUTS = ((np.float16, "leaky"), (np.float32, "linear"))
 def is_head(problem: Problem) -> bool:
     """Whether a convolution of the published networks is a head's last one."""
     return problem.filters == 255
-
-
-def product_of(problem: Problem, precision: Precision) -> Product:
-    """Return the matrix product that tensor cores compute."""
-    pixels = problem.images * problem.height * problem.width
-    terms = mma_terms(problem.channels, problem.size, precision)
-    return Product(pixels, problem.filters, terms)
 
 
 def compile_all(target: Target, precision: Precision) -> float:
@@ -116,7 +115,7 @@ class Bench:
 
     def us(self, tile: MmaTile, runs: int) -> float:
         """Return the microseconds of one convolution, in a graph of many."""
-        floats = mma_workspace_floats(product_of(self.problem, self.precision), tile)
+        floats = mma_workspace_floats(mma_product(self.problem, self.precision), tile)
         if floats > self.workspace.size:
             self.workspace = new_workspace(self.target, floats)
         launches = [self._launch(tile, packed) for packed in self.packed]
@@ -142,7 +141,7 @@ class Bench:
 
 def likely_tiles(problem: Problem, precision: Precision, gpu: Gpu) -> dict[MmaTile, float]:
     """Return the tiles worth trying, with the model's cycles, the least first."""
-    product = product_of(problem, precision)
+    product = mma_product(problem, precision)
     cycles = {
         tile: mma_cycles(product, tile, precision, gpu.multiprocessors)
         for tile in mma_candidates(product, precision, problem.size**2, gpu.multiprocessors)
@@ -165,10 +164,7 @@ def table_row(
     ordered = sorted(us, key=us.__getitem__)
     best, product = ordered[0], problem.product
     operations = 2.0 * product.pixels * product.filters * product.terms
-    chosen = choose_mma_tile(
-        *(product_of(problem, precision), precision, problem.size**2),
-        *(gpu.multiprocessors, gpu.shared_bytes),
-    )
+    chosen = choose_mma(problem, precision, Gpu("", gpu.multiprocessors, gpu.shared_bytes))
     return ordered[:RANKED], {
         "problem": astuple(problem),
         "tile": astuple(best),
@@ -222,19 +218,24 @@ def main() -> None:
     """Run it all and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--target", choices=("cuda", "host"), default="cuda")
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--output", type=Path, help="where the figures go, as JSON")
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=["fp16"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
+    parser.add_argument("--keep", nargs="+", type=Path, help="outputs of earlier runs")
     given = parser.parse_args()
+    if given.keep:
+        return keep(given.keep)
     target, tiny = open_target(given.target), given.target == "host"
     found: dict[str, Any] = {}
 
     def record(name: str, value: Any) -> None:
         found[name] = value
-        write_json(given.output, found)
+        if given.output:
+            write_json(given.output, found)
         shown = {k: v for k, v in value.items() if k not in ("tried", "tiles")}
         print(f"{name}: {shown}", flush=True)
 
+    record("device", {"name": gpu_of(target).name})
     for precision in map(PRECISIONS.__getitem__, given.precisions):
         record(f"{precision.name} compile", {"s": round(compile_all(target, precision), 1)})
         record(f"{precision.name} checks", check_instances(target, precision, tiny))
@@ -242,6 +243,19 @@ def main() -> None:
         for batch in given.batches:
             for name, value in measure(target, precision, batch, tiny):
                 record(name, value)
+
+
+def keep(files: list[Path]) -> None:
+    """Write the tiles that whole networks were quickest with to the package."""
+    choices, device = {}, ""
+    for results in (json.loads(file.read_text()) for file in files):
+        device = results["device"]["name"]
+        for name, value in results.items():
+            for problem, tile in value["tiles"] if name.endswith(" chain") else ():
+                *sides, stride, dilation = problem
+                key = name.split()[0], Problem(*sides, (stride[0], stride[1]), dilation)
+                choices[key] = MmaTile(*tile)
+    choices_file(device).write_text(choices_text(choices))
 
 
 def open_target(name: str) -> Target:
