@@ -38,6 +38,7 @@ from tinyyolo3.layers.convolution.cuda_mma_choice import (
     choices_text,
     choose_mma,
     mma_product,
+    read_problem,
 )
 from tinyyolo3.layers.convolution.cuda_mma_tiles import (
     INSTANCES,
@@ -215,7 +216,7 @@ def launch_us(target: Target, precision: Precision) -> dict[str, float]:
 
 
 def main() -> None:
-    """Run it all and write the figures."""
+    """Run it all and write the figures, or keep what was found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--target", choices=("cuda", "host"), default="cuda")
     parser.add_argument("--output", type=Path, help="where the figures go, as JSON")
@@ -224,7 +225,13 @@ def main() -> None:
     parser.add_argument("--keep", nargs="+", type=Path, help="outputs of earlier runs")
     given = parser.parse_args()
     if given.keep:
-        return keep(given.keep)
+        keep(given.keep)
+    else:
+        run(given)
+
+
+def run(given: argparse.Namespace) -> None:
+    """Check and time what the command line asks for."""
     target, tiny = open_target(given.target), given.target == "host"
     found: dict[str, Any] = {}
 
@@ -252,9 +259,7 @@ def keep(files: list[Path]) -> None:
         device = results["device"]["name"]
         for name, value in results.items():
             for problem, tile in value["tiles"] if name.endswith(" chain") else ():
-                *sides, stride, dilation = problem
-                key = name.split()[0], Problem(*sides, (stride[0], stride[1]), dilation)
-                choices[key] = MmaTile(*tile)
+                choices[name.split()[0], read_problem(problem)] = MmaTile(*tile)
     choices_file(device).write_text(choices_text(choices))
 
 

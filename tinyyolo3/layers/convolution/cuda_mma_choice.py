@@ -5,7 +5,7 @@ Measurements lie beside this file, ``mma_<device>.json``, written by
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, replace
 from functools import cache
 from pathlib import Path
@@ -53,9 +53,14 @@ def _measured(device: str) -> Choices:
 
 
 def _read_row(row: dict[str, Any]) -> tuple[tuple[str, Problem], MmaTile]:
-    *sides, stride, dilation = row["problem"]
-    problem = Problem(*sides, (stride[0], stride[1]), dilation)
-    return (row["precision"], problem), MmaTile(*row["tile"])
+    return (row["precision"], read_problem(row["problem"])), MmaTile(*row["tile"])
+
+
+def read_problem(numbers: Sequence[Any]) -> Problem:
+    """Return a convolution from what JSON makes of it."""
+    images, height, width, channels, filters, size, stride, dilation = numbers
+    sides = (images, height, width, channels, filters, size)
+    return Problem(*sides, (stride[0], stride[1]), dilation)
 
 
 def choices_file(device: str) -> Path:
