@@ -34,6 +34,7 @@ void load_matrices(unsigned* registers, const void* row, Place caller) {
       }
     }
   });
+  thread.call_pc = 0;
 }
 
 struct Multiplication {
