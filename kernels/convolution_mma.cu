@@ -14,7 +14,8 @@
 // Channels are filled up to chunks of 16 bytes; of the last chunk only what is in the map is copied,
 // and zeros follow. w is [filter][weight_pitch], zeros where there is no term, its rows in the order
 // that mma_tile.cuh asks for and filled up to 32s (pack_mma_weights); biases [filters], float.
-// workspace and arrivals as for convolution_blocked.cu.
+// workspace and arrivals as for convolution_blocked.cu. following: what the next launch will read,
+// its weights, as so many chunks of 16 bytes, or none: memory delivers them while this one computes.
 // ACTIVATION is one of ACTIVATION_...: a template's argument, since a choice at run time would stand
 // here once for each 8 sums, and the code of the ten that are not wanted would hold up the stores.
 // Launch: grid (tiles of filters * tiles of pixels, parts), block MmaTile::threads, dynamic shared
@@ -214,13 +215,22 @@ DEVICE_INLINE void store(const ConvolutionShape& p, const Tile& tile, int m0, in
   }
 }
 
+// Has the L2 cache fetch this block's share of what the next launch reads.
+DEVICE_INLINE void prefetch_following(const uint4* following, int following_chunks) {
+  const long long blocks = gridDim.x * gridDim.y, block = blockIdx.y * gridDim.x + blockIdx.x;
+  const int begin = static_cast<int>(following_chunks * block / blocks);
+  const int end = static_cast<int>(following_chunks * (block + 1) / blocks);
+  if (end > begin) dev::prefetch_to_l2(following + begin, 16 * (end - begin));
+}
+
 template <class Element, class Output, int ACTIVATION, int BM, int BN, int BK, int WARPS_M,
           int WARPS_N, int STAGES, int BLOCKS_PER_SM, bool CACHED>
 __global__ void __launch_bounds__(32 * WARPS_M * WARPS_N, BLOCKS_PER_SM)
     convolution_mma(ConvolutionShape p, const Element* __restrict__ x,
                     const Element* __restrict__ w, const float* __restrict__ biases,
                     const Element* __restrict__ residual, Output* __restrict__ y,
-                    float* workspace, unsigned* arrivals) {
+                    float* workspace, unsigned* arrivals, const uint4* following,
+                    int following_chunks) {
   using Tile = MmaTile<Element, BM, BN, BK, WARPS_M, WARPS_N, STAGES>;
   Shared<Tile>& shared = SHARED_STRUCT(Shared<Tile>);
   const int tiles_f = dev::ceil_div(p.filters, BN), tile_index = blockIdx.x;
@@ -231,6 +241,7 @@ __global__ void __launch_bounds__(32 * WARPS_M * WARPS_N, BLOCKS_PER_SM)
   const int begin = slices * part / parts, end = slices * (part + 1) / parts;
 
   dev::let_next_launch_begin();
+  if (threadIdx.x == 0) prefetch_following(following, following_chunks);
 #pragma unroll 1
   for (int i = threadIdx.x; i < BM; i += Tile::threads) shared.rows[i] = pixel_row(p, m0 + i);
 #pragma unroll 1

@@ -91,6 +91,7 @@ def conv_forward_mma_cuda(
     residual: DeviceMap | None = None,
     tile: MmaTile | None = None,
     workspace: DeviceArray | None = None,
+    following: DeviceArray | None = None,
 ) -> None:
     """Launch ``kernels/convolution_mma.cu`` from `x` into `out`.
 
@@ -110,6 +111,7 @@ def conv_forward_mma_cuda(
         tile: how to cut the work; `choose_mma_tile`'s choice when None.
         workspace: from `new_workspace`, of `mma_workspace_floats` or more; needed if
             `tile.parts` > 1.
+        following: the next launch's weights, which the L2 cache may fetch meanwhile.
 
     Raises:
         InputError: a shape or a type does not fit, a map's pixels lie where they cannot be copied
@@ -141,7 +143,7 @@ def conv_forward_mma_cuda(
         (tile.threads,),
         (
             *(shape, x.data, packed, biases, residual.data if residual else None, out.data),
-            *split,
+            *(*split, following, 0 if following is None else following.nbytes // 16),
         ),
         shared_mem=tile.shared_bytes,
         outputs=out.whole,
