@@ -65,6 +65,8 @@ def test_a_kernel_takes_what_its_row_allows(row: Budget, architecture: str) -> N
     found = read_resources(cubin.log)[cubin.symbols[row.name]]
     blocks = resident_blocks(architecture, found, row.threads, row.shared_bytes)
     said = f"{row.name} on {architecture}: {found}, {blocks} blocks resident"
-    assert found.spill_bytes == 0, said
+    wanted = row.blocks[ARCHITECTURES.index(architecture)]
+    # One that is too large for an architecture is never launched there.
+    assert found.spill_bytes == 0 or wanted == 0, said
     assert found.registers <= row.registers, said
-    assert blocks >= row.blocks[ARCHITECTURES.index(architecture)], said
+    assert blocks >= wanted, said

@@ -11,6 +11,8 @@ compiler made of it. Lower what is better than designed; think before raising an
 
 from dataclasses import dataclass
 
+from tinyyolo3.cuda.budget_mma import mma_rows
+
 #: The oldest GPU that is supported, and the two that the kernels are tuned for.
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90")
 
@@ -24,7 +26,8 @@ class Budget:
         name: the kernel, with its template arguments if it has any.
         threads: of a block, as launched.
         registers: of a thread, at the most.
-        blocks: resident on one multiprocessor at the least, for each of `ARCHITECTURES`.
+        blocks: resident on one multiprocessor at the least, for each of `ARCHITECTURES`; 0 where
+            it is never launched.
         shared_bytes: dynamic shared memory of a block, as launched.
     """
 
@@ -157,4 +160,5 @@ BUDGETS = (
     Budget("upsample.cu", "upsample_forward<1>", threads=256, registers=32, blocks=(4, 8, 8)),
     Budget("upsample.cu", "upsample_forward<4>", threads=256, registers=32, blocks=(4, 8, 8)),
     Budget("yolo.cu", "yolo_forward", threads=256, registers=32, blocks=(4, 8, 8)),
+    *(Budget(*row) for row in mma_rows()),
 )
