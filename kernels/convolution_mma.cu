@@ -2,27 +2,30 @@
 //
 //   y[m][f] = activate(sum over k of x[m, k] * w[f][k] + bias[f]) (+ residual[m][f])
 //
-// What changed since convolution_blocked.cu: a warp multiplies matrices (mma_tile.cuh) of halves, or
-// of floats rounded to tf32, and adds the products up as floats. Operations are ten times as quick,
-// so that bytes count: maps of halves are half as long, and all copies and stores are of 16 bytes.
+// What changed since convolution_blocked.cu: a warp multiplies matrices (mma_tile.cuh) of halves,
+// or of floats rounded to tf32, and adds the products up as floats. Operations are ten times as
+// quick, so that bytes count: maps of halves are half as long, and all copies and stores are of 16
+// bytes.
 //
 // Arrays: x, residual are maps of Element, channels last, y one of Output: half as the next layer
 // reads it, or float for what leaves the network. All pitches are multiples of 16 bytes, and x is
 // 16-byte aligned; channels are any number. Terms are ordered by blocks of channels, 128 bytes each
-// but for the last one, then by ky, kx and channel: the taps of a block are shifts of the same pixels,
-// which come from the L1 cache if CACHED, so that L2 has them to deliver once and not nine times.
-// Channels are filled up to chunks of 16 bytes; of the last chunk only what is in the map is copied,
-// and zeros follow. w is [filter][weight_pitch], zeros where there is no term, its rows in the order
-// that mma_tile.cuh asks for and filled up to 32s (pack_mma_weights); biases [filters], float.
-// workspace and arrivals as for convolution_blocked.cu. following: what the next launch will read,
-// its weights, as so many chunks of 16 bytes, or none: memory delivers them while this one computes.
-// ACTIVATION is one of ACTIVATION_...: a template's argument, since a choice at run time would stand
-// here once for each 8 sums, and the code of the ten that are not wanted would hold up the stores.
+// but for the last one, then by ky, kx and channel: the taps of a block are shifts of the same
+// pixels, which come from the L1 cache if CACHED, so that L2 has them to deliver once and not nine
+// times. Channels are filled up to chunks of 16 bytes; of the last chunk only what is in the map is
+// copied, and zeros follow. w is [filter][weight_pitch], zeros where there is no term, its rows in
+// the order that mma_tile.cuh asks for and filled up to 32s (pack_mma_weights); biases [filters],
+// float. workspace and arrivals as for convolution_blocked.cu. following: what the next launch will
+// read, its weights, as so many chunks of 16 bytes, or none: memory delivers them while this one
+// computes.
+// ACTIVATION is one of ACTIVATION_...: a template's argument, since a choice at run time would
+// stand here once for each 8 sums, and the code of the ten that are not wanted would hold up the
+// stores.
 // Launch: grid (tiles of filters * tiles of pixels, parts), block MmaTile::threads, dynamic shared
 // memory sizeof(Shared). Filters run fastest, so that neighbouring blocks read the same x.
-// Arithmetic intensity: a tile does 2 BM BN operations for 2 (BM + BN) bytes of a term; 128 x 128 is
-// 64 operations a byte from L2. At 600 Tflop/s that were 9 TB/s, more than L2 gives: on tensor cores
-// large tiles are there for bytes.
+// Arithmetic intensity: a tile does 2 BM BN operations for 2 (BM + BN) bytes of a term; 128 x 128
+// is 64 operations a byte from L2. At 600 Tflop/s that were 9 TB/s, more than L2 gives: on tensor
+// cores large tiles are there for bytes.
 // Reference: tinyyolo3/layers/convolution/reference.py, conv_forward_reference.
 #include "convolution.cuh"
 #include "eights.cuh"
@@ -61,7 +64,8 @@ DEVICE_INLINE PixelRow pixel_row(const ConvolutionShape& p, int m) {
           taps_within(p, top, p.height) | taps_within(p, left, p.width) << 16};
 }
 
-// Copies slices of x[m, k]: this thread has one chunk of a slice, of every `step`-th row of the tile.
+// Copies slices of x[m, k]: this thread has one chunk of a slice, of every `step`-th row of the
+// tile.
 template <class Tile, bool CACHED>
 struct PixelChunks {
   using Element = typename Tile::Element;

@@ -1,5 +1,5 @@
-// eights.cuh -- eight neighbouring numbers of a map, halves or floats, that move as one: 16 bytes of
-// halves or twice 16 of floats. Arithmetic is in floats whatever memory has.
+// eights.cuh -- eight neighbouring numbers of a map, halves or floats, that move as one: 16 bytes
+// of halves or twice 16 of floats. Arithmetic is in floats whatever memory has.
 #pragma once
 #include "tensor_cores.cuh"
 

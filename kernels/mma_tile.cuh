@@ -1,11 +1,11 @@
 // mma_tile.cuh -- one block's part of a matrix product, C[m][n] += sum over k of x[m][k] * w[n][k],
 // on tensor cores: gemm_tile.cuh's plan with a warp's matrices in the place of a thread's numbers.
 //
-// The idea. One multiply-add instruction of a warp takes a 16 x 16 and a 16 x 8 matrix, and a tensor
-// core could start the next one a few cycles later: what it waits for is shared memory, 128 bytes a
-// cycle. So a warp owns TM x TN fragments of 16 x 8 sums, in registers. For 16 terms it loads TM
-// fragments of x (512 bytes) and TN of w (256 bytes), and multiplies each with each: with 4 x 8,
-// 4 KiB serve 32 instructions. The fragments of the next 16 terms are loaded meanwhile.
+// The idea. One multiply-add instruction of a warp takes a 16 x 16 and a 16 x 8 matrix, and a
+// tensor core could start the next one a few cycles later: what it waits for is shared memory, 128
+// bytes a cycle. So a warp owns TM x TN fragments of 16 x 8 sums, in registers. For 16 terms it
+// loads TM fragments of x (512 bytes) and TN of w (256 bytes), and multiplies each with each: with
+// 4 x 8, 4 KiB serve 32 instructions. The fragments of the next 16 terms are loaded meanwhile.
 //
 // Shared layout. Rows of BK terms, 64 or 128 bytes, as they lie in global memory; of both x and w a
 // row is what ldmatrix wants 16-byte chunks of. The 8 rows of a matrix would lie in the same banks,
@@ -13,9 +13,10 @@
 // rows c ^ (r / 2 % 4)): then 8 rows' chunks fill all 32 banks once, and so does a row's copy.
 //
 // Columns. A fragment's columns belong to lanes in pairs (tensor_cores.cuh), so that a lane would
-// store 4 bytes here and 4 there. But which filter is column n is free to choose: in each group of 32
-// columns, 4 fragments, column 8 j + 2 q + e is filter 8 q + 2 j + e of the group. Lane q then has 8
-// neighbouring filters, 16 bytes of halves. The weights' rows are packed in this order beforehand.
+// store 4 bytes here and 4 there. But which filter is column n is free to choose: in each group of
+// 32 columns, 4 fragments, column 8 j + 2 q + e is filter 8 q + 2 j + e of the group. Lane q then
+// has 8 neighbouring filters, 16 bytes of halves. The weights' rows are packed in this order
+// beforehand.
 //
 // Pipeline. As in gemm_tile.cuh: STAGES slices, one barrier a slice.
 #pragma once
@@ -110,8 +111,8 @@ struct MmaTile {
 
   // Split-K, as in gemm_tile.cuh: `parts` blocks leave their sums in `partial`, and the last to
   // arrive adds them in the order of the parts. Returns whether this is the one. `ticket` lies in
-  // shared memory; `arrivals` is 0 before and after. All wait for that block, whose loads take most of a microsecond: it has
-  // several parts' under way at a time, as registers allow.
+  // shared memory; `arrivals` is 0 before and after. All wait for that block, whose loads take most
+  // of a microsecond: it has several parts' under way at a time, as registers allow.
   DEVICE_INLINE bool combine(unsigned& ticket, float* partial, unsigned* arrivals, int part,
                              int parts) {
     constexpr int at_once = TM * TN >= 16 ? 1 : 16 / (TM * TN);

@@ -8,11 +8,12 @@
 //   A: rows g and g + 8, terms 2 q, 2 q + 1, 2 q + 8 and 2 q + 9, two to a register
 //   B: column g, the same terms          D: rows g and g + 8, columns 2 q and 2 q + 1, as floats
 //
-// ldmatrix hands out just these: it reads 8 x 8 matrices of 16 bits from shared memory, 8 rows of 16
-// bytes at 8 addresses, and gives a lane the 4 bytes at 4 q of row g. Nothing in this says that the
-// 4 bytes are two numbers: with one number of 32 bits in their place, the same registers are the
-// fragments of mma.m16n8k8 for tf32, floats whose lowest 13 bits are not looked at. So kernels here
-// are written once for both; a "chunk" is 16 bytes of a row, and a multiplication takes two chunks.
+// ldmatrix hands out just these: it reads 8 x 8 matrices of 16 bits from shared memory, 8 rows of
+// 16 bytes at 8 addresses, and gives a lane the 4 bytes at 4 q of row g. Nothing in this says that
+// the 4 bytes are two numbers: with one number of 32 bits in their place, the same registers are
+// the fragments of mma.m16n8k8 for tf32, floats whose lowest 13 bits are not looked at. So kernels
+// here are written once for both; a "chunk" is 16 bytes of a row, and a multiplication takes two
+// chunks.
 #pragma once
 #include "device.cuh"
 
@@ -101,7 +102,8 @@ DEVICE_INLINE void wait_for_launch_before() {
 #endif
 }
 
-// Has the L2 cache fetch `bytes` from memory, a multiple of 16, as `global` is; before sm_90 nothing.
+// Has the L2 cache fetch `bytes` from memory, a multiple of 16, as `global` is; before sm_90
+// nothing.
 DEVICE_INLINE void prefetch_to_l2(const void* global, unsigned bytes) {
 #if __CUDA_ARCH__ >= 900
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(global), "r"(bytes) : "memory");
