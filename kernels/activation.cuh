@@ -4,7 +4,7 @@
 // activation_forward_reference. The constants, and the positions of the names as ACTIVATION_<NAME>,
 // are those of tinyyolo3/activations.py, which tinyyolo3/cuda gives to the compiler.
 #pragma once
-#include "device.cuh"
+#include "half.cuh"
 
 namespace activations {
 
@@ -63,28 +63,34 @@ DEVICE_INLINE float activate(float x, int kind) {
   }
 }
 
+// The activation of what comes of maps of Elements (keep_overflow).
+template <class Element>
+DEVICE_INLINE float activate_for(float x, int kind) {
+  return keep_overflow<Element>(activate(x, kind), x);
+}
+
 namespace activations {
-template <int kind, int count>
+template <int kind, class Element, int count>
 DEVICE_INLINE void apply(float (&values)[count]) {
 #pragma unroll
-  for (int i = 0; i < count; i++) values[i] = activate(values[i], kind);
+  for (int i = 0; i < count; i++) values[i] = activate_for<Element>(values[i], kind);
 }
 }  // namespace activations
 
 // The same for several numbers in registers: one switch for all instead of one for each.
-template <int count>
+template <class Element, int count>
 DEVICE_INLINE void activate_all(float (&values)[count], int kind) {
   switch (kind) {
-    case ACTIVATION_LEAKY: return activations::apply<ACTIVATION_LEAKY>(values);
-    case ACTIVATION_RELU: return activations::apply<ACTIVATION_RELU>(values);
-    case ACTIVATION_RELU6: return activations::apply<ACTIVATION_RELU6>(values);
-    case ACTIVATION_LOGISTIC: return activations::apply<ACTIVATION_LOGISTIC>(values);
-    case ACTIVATION_MISH: return activations::apply<ACTIVATION_MISH>(values);
-    case ACTIVATION_SWISH: return activations::apply<ACTIVATION_SWISH>(values);
-    case ACTIVATION_HARD_MISH: return activations::apply<ACTIVATION_HARD_MISH>(values);
-    case ACTIVATION_TANH: return activations::apply<ACTIVATION_TANH>(values);
-    case ACTIVATION_ELU: return activations::apply<ACTIVATION_ELU>(values);
-    case ACTIVATION_SELU: return activations::apply<ACTIVATION_SELU>(values);
+    case ACTIVATION_LEAKY: return activations::apply<ACTIVATION_LEAKY, Element>(values);
+    case ACTIVATION_RELU: return activations::apply<ACTIVATION_RELU, Element>(values);
+    case ACTIVATION_RELU6: return activations::apply<ACTIVATION_RELU6, Element>(values);
+    case ACTIVATION_LOGISTIC: return activations::apply<ACTIVATION_LOGISTIC, Element>(values);
+    case ACTIVATION_MISH: return activations::apply<ACTIVATION_MISH, Element>(values);
+    case ACTIVATION_SWISH: return activations::apply<ACTIVATION_SWISH, Element>(values);
+    case ACTIVATION_HARD_MISH: return activations::apply<ACTIVATION_HARD_MISH, Element>(values);
+    case ACTIVATION_TANH: return activations::apply<ACTIVATION_TANH, Element>(values);
+    case ACTIVATION_ELU: return activations::apply<ACTIVATION_ELU, Element>(values);
+    case ACTIVATION_SELU: return activations::apply<ACTIVATION_SELU, Element>(values);
     default: return;
   }
 }

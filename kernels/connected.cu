@@ -6,8 +6,9 @@
 // the order row, column, channel once, when they are packed, and k runs as the map lies in memory.
 //
 // Arrays: x a Map, k its (row, column, channel) with the map's pitch between pixels; w (outputs,
-// terms) without gaps; b (outputs,); y a Map of one pixel per image. With 4 lanes, channels, the
-// pitch of x and the addresses in floats are multiples of 4.
+// terms) without gaps; b (outputs,); y a Map of one pixel per image. Maps are of Elements, w and b
+// of floats. With 4 lanes, channels, the pitch of x and the addresses in numbers are multiples of
+// 4.
 // The weights are most of the data by far and each serves a single multiply-add per image: all
 // that matters is to read them once, at the memory's full speed. So a block of 256 threads takes 4
 // outputs of `images` images: its threads stride along k, neighbours next to each other, each with
@@ -15,7 +16,8 @@
 // images. At the end the threads' sums are added in a fixed order: first within each warp by
 // shuffles, then over the 8 warps through shared memory.
 // Launch: block 256, grid (ceil(outputs / 4), ceil(images of x / images)).
-// Shared memory: struct WarpSums, 128 * images bytes.
+// Shared memory: struct WarpSums, 128 * images bytes. There are as many blocks on a multiprocessor as
+// leave each thread the registers it needs; left alone, the compiler spills some to fit more.
 // Arithmetic intensity: 2 * images operations for 4 bytes: bound by memory.
 // Reference: tinyyolo3/layers/connected.py, connected_forward_reference.
 #include "activation.cuh"
@@ -40,14 +42,14 @@ DEVICE_INLINE float dot(const Lanes<lanes>& a, const Lanes<lanes>& b, float sum)
 
 // This thread's share of the sums: every 256th group of lanes along k. Outputs and images beyond
 // the last are computed as the last and not stored, which spares the loop their conditions.
-template <int images, int lanes>
-DEVICE_INLINE void accumulate(const float* __restrict__ x, const Map& x_map,
+template <int images, int lanes, class Element>
+DEVICE_INLINE void accumulate(const Element* __restrict__ x, const Map& x_map,
                               const float* __restrict__ weights, int outputs, int first_output,
                               int first_image, float (&sums)[images * OUTPUTS]) {
   const int pixels = x_map.height * x_map.width, terms = pixels * x_map.channels;
   const int gap = x_map.pitch - x_map.channels;
   const float* rows[OUTPUTS];
-  const float* pictures[images];
+  const Element* pictures[images];
 #pragma unroll
   for (int o = 0; o < OUTPUTS; o++) {
     rows[o] = weights + static_cast<long long>(min(first_output + o, outputs - 1)) * terms;
@@ -73,10 +75,10 @@ DEVICE_INLINE void accumulate(const float* __restrict__ x, const Map& x_map,
   }
 }
 
-template <int images, int lanes>
-__global__ void __launch_bounds__(THREADS) connected(
-    const float* __restrict__ x, Map x_map, const float* __restrict__ weights,
-    const float* __restrict__ biases, float* y, Map y_map, int activation) {
+template <int images, int lanes, class Element = float>
+__global__ void __launch_bounds__(THREADS, images == 1 ? 4 : 3) connected(
+    const Element* __restrict__ x, Map x_map, const float* __restrict__ weights,
+    const float* __restrict__ biases, Element* y, Map y_map, int activation) {
   constexpr int count = images * OUTPUTS;
   WarpSums<count>& shared = SHARED_STRUCT(WarpSums<count>);
   const int first_output = blockIdx.x * OUTPUTS, first_image = blockIdx.y * images;
@@ -96,6 +98,6 @@ __global__ void __launch_bounds__(THREADS) connected(
   if (image >= x_map.images || output >= y_map.channels) return;
   float sum = 0.f;
   for (int warp = 0; warp < WARPS; warp++) sum += shared.of_warp[warp][threadIdx.x];
-  y[static_cast<long long>(image) * y_map.pitch + output] =
-      activate(sum + biases[output], activation);
+  store_one(y + static_cast<long long>(image) * y_map.pitch + output,
+            activate_for<Element>(sum + biases[output], activation));
 }

@@ -4,7 +4,7 @@
 //
 // m counts output pixels (image, row, column); k = (ky * size + kx) * channels + c counts the terms
 // of one output. x[m, k] is channel c of the input pixel under tap (ky, kx), zero outside the map;
-// the matrix of all x[m, k], im2col's, is never in memory. All maps are channels last, float32.
+// the matrix of all x[m, k], im2col's, is never in memory. All maps are channels last.
 // Darknet adds a [shortcut] after the convolution's own activation, and so is the residual here.
 #pragma once
 #include "activation.cuh"
@@ -44,9 +44,10 @@ DEVICE_INLINE long long input_offset(const ConvolutionShape& p, int image, int r
 }
 
 // What is stored for a sum: y[m][f] = activate(sum + bias) + residual.
-DEVICE_INLINE float finish(const ConvolutionShape& p, float sum, float bias, const float* residual,
-                           int m, int filter) {
-  const float value = activate(sum + bias, p.activation);
+template <class Element>
+DEVICE_INLINE float finish(const ConvolutionShape& p, float sum, float bias,
+                           const Element* residual, int m, int filter) {
+  const float value = activate_for<Element>(sum + bias, p.activation);
   if (residual == nullptr) return value;
-  return value + residual[static_cast<long long>(m) * p.residual_pitch + filter];
+  return value + load_one(residual + static_cast<long long>(m) * p.residual_pitch + filter);
 }

@@ -14,8 +14,9 @@
 // once, into registers: with size 3, stride 1 and 4 columns 6 inputs instead of 12. A thread takes
 // `lanes` channels at once, neighbours in memory, so that loads are as wide as they can be.
 //
-// Arrays: convolution.cuh; the weights are (ky, kx, f). With 4 lanes there are as many filters as
-// channels, and all counts, pitches and addresses are multiples of 4 floats.
+// Arrays: convolution.cuh, maps of Elements; the weights are floats, (ky, kx, f). With 4 lanes
+// there are as many filters as channels, and all counts, pitches and addresses are multiples of 4
+// numbers.
 // Launch: 1-D, block 128; threads count lanes of filters first, then groups of columns, rows,
 // images. Shared memory: none.
 // Arithmetic intensity: 2 * size² operations for 8 bytes that must come and go: 2.25 per byte for
@@ -40,11 +41,11 @@ DEVICE_INLINE Strip strip_of_this_thread(const ConvolutionShape& p) {
   return {filter, image, line % p.out_height, strip % per_row * columns, image < p.images};
 }
 
-template <int columns, int lanes>
+template <int columns, int lanes, class Element>
 DEVICE_INLINE void store_strip(const ConvolutionShape& p, const Strip& strip,
                                const Lanes<lanes> (&sums)[columns],
                                const float* __restrict__ biases,
-                               const float* __restrict__ residual, float* y) {
+                               const Element* __restrict__ residual, Element* y) {
   const Lanes<lanes> bias = load_lanes<lanes>(biases + strip.filter);
 #pragma unroll
   for (int i = 0; i < columns; i++) {
@@ -52,7 +53,7 @@ DEVICE_INLINE void store_strip(const ConvolutionShape& p, const Strip& strip,
     if (column >= p.out_width) break;
     const int m = (strip.image * p.out_height + strip.row) * p.out_width + column;
     Lanes<lanes> result = sums[i] + bias;
-    activate_all(result.lane, p.activation);
+    activate_all<Element>(result.lane, p.activation);
     if (residual != nullptr) {
       const long long added = static_cast<long long>(m) * p.residual_pitch + strip.filter;
       result = result + load_lanes<lanes>(residual + added);
@@ -62,10 +63,10 @@ DEVICE_INLINE void store_strip(const ConvolutionShape& p, const Strip& strip,
 }
 
 // For a window whose size and stride are known to the compiler; dilation and multiplier are 1.
-template <int size, int stride, int columns, int lanes>
+template <int size, int stride, int columns, int lanes, class Element = float>
 __global__ void __launch_bounds__(128) depthwise_unrolled(
-    ConvolutionShape p, const float* __restrict__ x, const float* __restrict__ weights,
-    const float* __restrict__ biases, const float* __restrict__ residual, float* y) {
+    ConvolutionShape p, const Element* __restrict__ x, const float* __restrict__ weights,
+    const float* __restrict__ biases, const Element* __restrict__ residual, Element* y) {
   const Strip strip = strip_of_this_thread<columns, lanes>(p);
   if (!strip.exists) return;
   constexpr int span = (columns - 1) * stride + size;  // inputs under a strip, of one row
@@ -75,7 +76,7 @@ __global__ void __launch_bounds__(128) depthwise_unrolled(
   for (int ky = 0; ky < size; ky++) {
     const int row = strip.row * stride - p.padding + ky;
     if (row < 0 || row >= p.height) continue;
-    const float* source = x + input_offset(p, strip.image, row, 0) + strip.filter;
+    const Element* source = x + input_offset(p, strip.image, row, 0) + strip.filter;
     Lanes<lanes> inputs[span];
 #pragma unroll
     for (int i = 0; i < span; i++) {
@@ -92,15 +93,15 @@ __global__ void __launch_bounds__(128) depthwise_unrolled(
       for (int i = 0; i < columns; i++) multiply_add(sums[i], inputs[i * stride + kx], weight);
     }
   }
-  store_strip<columns, lanes>(p, strip, sums, biases, residual, y);
+  store_strip(p, strip, sums, biases, residual, y);
 }
 
 // For any size, strides, dilation and multiplier: registers cannot be indexed by numbers that only
 // the launch knows, so each tap loads its inputs anew, and the first-level cache serves most.
-template <int columns, int lanes>
+template <int columns, int lanes, class Element = float>
 __global__ void __launch_bounds__(128) depthwise_general(
-    ConvolutionShape p, const float* __restrict__ x, const float* __restrict__ weights,
-    const float* __restrict__ biases, const float* __restrict__ residual, float* y) {
+    ConvolutionShape p, const Element* __restrict__ x, const float* __restrict__ weights,
+    const float* __restrict__ biases, const Element* __restrict__ residual, Element* y) {
   const Strip strip = strip_of_this_thread<columns, lanes>(p);
   if (!strip.exists) return;
   const int channel = strip.filter / (p.filters / p.channels);
@@ -114,10 +115,10 @@ __global__ void __launch_bounds__(128) depthwise_general(
       for (int i = 0; i < columns; i++) {
         const int column = (strip.first + i) * p.stride_x - p.padding + kx * p.dilation;
         if (!inside(p, row, column)) continue;
-        const float* source = x + input_offset(p, strip.image, row, column) + channel;
+        const Element* source = x + input_offset(p, strip.image, row, column) + channel;
         multiply_add(sums[i], load_lanes<lanes>(source), weight);
       }
     }
   }
-  store_strip<columns, lanes>(p, strip, sums, biases, residual, y);
+  store_strip(p, strip, sums, biases, residual, y);
 }

@@ -206,8 +206,8 @@ DEVICE_INLINE void store(const ConvolutionShape& p, const Tile& tile, int m0, in
       float v[8];
 #pragma unroll
       for (int e = 0; e < 8; e++)
-        v[e] = activate(tile.sums[i / 2][4 * g + e / 2][i % 2 * 2 + e % 2] + biases[column + e],
-                        ACTIVATION);
+        v[e] = activate_for<Element>(
+            tile.sums[i / 2][4 * g + e / 2][i % 2 * 2 + e % 2] + biases[column + e], ACTIVATION);
       if (vectors) {
         if (residual) add_eight(v, added[i % at_once]);
         store_eight(to + 8 * i * p.y_pitch, v);

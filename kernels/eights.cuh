@@ -1,7 +1,7 @@
 // eights.cuh -- eight neighbouring numbers of a map, halves or floats, that move as one: 16 bytes
 // of halves or twice 16 of floats. Arithmetic is in floats whatever memory has.
 #pragma once
-#include "tensor_cores.cuh"
+#include "half.cuh"
 
 template <class T>
 struct Eight;
@@ -59,11 +59,3 @@ DEVICE_INLINE void add_eight(float (&values)[8], const Eight<float>& other) {
   values[4] += other.second.x, values[5] += other.second.y;
   values[6] += other.second.z, values[7] += other.second.w;
 }
-
-// One number.
-DEVICE_INLINE float load_one(const half* from) { return dev::unpack_halves(from->bits).x; }
-DEVICE_INLINE float load_one(const float* from) { return *from; }
-DEVICE_INLINE void store_one(half* to, float value) {
-  to->bits = static_cast<unsigned short>(dev::pack_halves(value, 0.f));
-}
-DEVICE_INLINE void store_one(float* to, float value) { *to = value; }

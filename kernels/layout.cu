@@ -7,7 +7,8 @@
 // writing along the other would scatter one of the two over memory; so a block moves a square tile
 // through shared memory, and both its loads and its stores are of consecutive addresses.
 //
-// Arrays: one Map (channels last, float32, with a pitch) and one contiguous (N, C, H, W) array.
+// Arrays: one Map (channels last, with a pitch; of floats, or halves for the kernels with _half)
+// and one contiguous (N, C, H, W) array of floats.
 // Launch: block (32, 8), grid (ceil(height * width / 32), ceil(channels / 32), images).
 // Shared memory: one Tile. Arithmetic intensity: none: bound by memory.
 // Reference: numpy.transpose (tinyyolo3/layers/layout.py).
@@ -20,8 +21,9 @@ struct Tile {
   float values[SIDE][SIDE + 1];  // [channel][pixel]
 };
 
-extern "C" __global__ void __launch_bounds__(SIDE* ROWS) nchw_to_map(
-    const float* __restrict__ x, float* __restrict__ y, Map y_map) {
+template <class Element>
+DEVICE_INLINE void move_in(const float* __restrict__ x, Element* __restrict__ y,
+                           const Map& y_map) {
   Tile& tile = SHARED_STRUCT(Tile);
   const int first_pixel = blockIdx.x * SIDE, first_channel = blockIdx.y * SIDE;
   const int image = blockIdx.z, pixels = y_map.height * y_map.width;
@@ -36,20 +38,22 @@ extern "C" __global__ void __launch_bounds__(SIDE* ROWS) nchw_to_map(
   for (int row = threadIdx.y; row < SIDE; row += ROWS) {
     const int channel = first_channel + threadIdx.x, pixel = first_pixel + row;
     if (channel < y_map.channels && pixel < pixels) {
-      y[map_offset(y_map, image, 0, pixel, channel)] = tile.values[threadIdx.x][row];
+      store_one(y + map_offset(y_map, image, 0, pixel, channel), tile.values[threadIdx.x][row]);
     }
   }
 }
 
-extern "C" __global__ void __launch_bounds__(SIDE* ROWS) map_to_nchw(
-    const float* __restrict__ x, Map x_map, float* __restrict__ y) {
+template <class Element>
+DEVICE_INLINE void move_out(const Element* __restrict__ x, const Map& x_map,
+                            float* __restrict__ y) {
   Tile& tile = SHARED_STRUCT(Tile);
   const int first_pixel = blockIdx.x * SIDE, first_channel = blockIdx.y * SIDE;
   const int image = blockIdx.z, pixels = x_map.height * x_map.width;
   for (int row = threadIdx.y; row < SIDE; row += ROWS) {
     const int channel = first_channel + threadIdx.x, pixel = first_pixel + row;
     if (channel < x_map.channels && pixel < pixels) {
-      tile.values[threadIdx.x][row] = x[map_offset(x_map, image, 0, pixel, channel)];
+      tile.values[threadIdx.x][row] =
+          load_one(x + map_offset(x_map, image, 0, pixel, channel));
     }
   }
   __syncthreads();
@@ -60,4 +64,24 @@ extern "C" __global__ void __launch_bounds__(SIDE* ROWS) map_to_nchw(
       y[plane * pixels + pixel] = tile.values[row][threadIdx.x];
     }
   }
+}
+
+extern "C" __global__ void __launch_bounds__(SIDE* ROWS) nchw_to_map(
+    const float* __restrict__ x, float* __restrict__ y, Map y_map) {
+  move_in(x, y, y_map);
+}
+
+extern "C" __global__ void __launch_bounds__(SIDE* ROWS) map_to_nchw(
+    const float* __restrict__ x, Map x_map, float* __restrict__ y) {
+  move_out(x, x_map, y);
+}
+
+extern "C" __global__ void __launch_bounds__(SIDE* ROWS) nchw_to_map_half(
+    const float* __restrict__ x, half* __restrict__ y, Map y_map) {
+  move_in(x, y, y_map);
+}
+
+extern "C" __global__ void __launch_bounds__(SIDE* ROWS) map_to_nchw_half(
+    const half* __restrict__ x, Map x_map, float* __restrict__ y) {
+  move_out(x, x_map, y);
 }

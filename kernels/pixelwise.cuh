@@ -1,9 +1,10 @@
 // pixelwise.cuh -- how memory-bound kernels share a map out among threads and reach its numbers.
 //
-// One thread computes LANES neighbouring channels of one pixel, 4 where alignment allows and else
-// 1; neighbouring threads take the channels and then the pixels that follow, so that a warp's loads
-// and stores are of consecutive addresses. blockIdx.y is the picture: inside one, 32-bit indices
-// suffice, whose division is cheap; only offsets into memory are 64-bit.
+// One thread computes LANES neighbouring channels of one pixel, as many as move in 16 bytes (4
+// floats, 8 halves) where alignment allows; neighbouring threads take the channels and then the
+// pixels that follow, so that a warp's loads and stores are of consecutive addresses. blockIdx.y is
+// the picture: inside one, 32-bit indices suffice, whose division is cheap; only offsets into
+// memory are 64-bit.
 //
 // Launch: block 256, grid (ceil(height * width * channels / LANES / 256), images) of the output:
 // tinyyolo3/layers/pixelwise.py.
@@ -12,11 +13,12 @@
 #include "device.cuh"
 #include "lanes.cuh"
 
-// The activation of each lane.
-template <int LANES>
+// The activation of each lane, to be stored as an Element.
+template <class Element, int LANES>
 DEVICE_INLINE Lanes<LANES> activate_lanes(Lanes<LANES> values, int activation) {
 #pragma unroll
-  for (int k = 0; k < LANES; k++) values.lane[k] = activate(values.lane[k], activation);
+  for (int k = 0; k < LANES; k++)
+    values.lane[k] = activate_for<Element>(values.lane[k], activation);
   return values;
 }
 

@@ -6,7 +6,7 @@
 // output's place in that memory is computed, then its input's, then the input's row, column and
 // channel.
 //
-// Arrays: x, y are Maps (channels last, float32).
+// Arrays: x, y are Maps (channels last; floats, or halves for reorg_forward_half).
 // Launch: pixelwise.cuh with LANES 1: neighbouring channels of y are not neighbours in x. Stores
 // coalesce, loads do not. Shared memory: none.
 // Arithmetic intensity: a dozen integer divisions for 8 bytes; networks have one such layer, on a
@@ -14,8 +14,9 @@
 // Reference: tinyyolo3/layers/reorg.py, reorg_forward_reference.
 #include "pixelwise.cuh"
 
-extern "C" __global__ void __launch_bounds__(256) reorg_forward(
-    const float* __restrict__ x, Map x_map, float* __restrict__ y, Map y_map, int stride) {
+template <class Element>
+DEVICE_INLINE void reorg(const Element* __restrict__ x, const Map& x_map, Element* __restrict__ y,
+                         const Map& y_map, int stride) {
   const Position at = position_of_thread<1>(y_map);
   if (!at.inside) return;
   const int height = x_map.height, width = x_map.width;
@@ -35,4 +36,14 @@ extern "C" __global__ void __launch_bounds__(256) reorg_forward(
   const int area = height * width, pixel = source % area;
   y[map_offset(y_map, at)] =
       x[map_offset(x_map, at.image, pixel / width, pixel % width, source / area)];
+}
+
+extern "C" __global__ void __launch_bounds__(256) reorg_forward(
+    const float* __restrict__ x, Map x_map, float* __restrict__ y, Map y_map, int stride) {
+  reorg(x, x_map, y, y_map, stride);
+}
+
+extern "C" __global__ void __launch_bounds__(256) reorg_forward_half(
+    const half* __restrict__ x, Map x_map, half* __restrict__ y, Map y_map, int stride) {
+  reorg(x, x_map, y, y_map, stride);
 }

@@ -6,13 +6,15 @@
 //
 // first along the row, then down the column, in float32 on v / 255; 0.5 beside the picture.
 //
-// Arrays: pixels are the bytes of all pictures, RGB, row after row; y is a Map (channels last) of
-// three channels, or of one for grey networks. One thread makes one pixel of the input.
+// Arrays: pixels are the bytes of all pictures, RGB, row after row; y is a Map (channels last;
+// floats, or halves for network_input_half) of three channels, or of one for grey networks. One
+// thread makes one pixel of the input.
 // Launch: block 256, grid (ceil(height * width / 256), images). Shared memory: none.
 // Arithmetic intensity: 12 bytes in, 12 out, 50 operations for a pixel: bound by latency.
 // Every product is rounded by itself (__fmul_rn, never part of an FMA), so the bits are those of
 // the reference: tinyyolo3/image/resize.py, network_input_reference.
 #include "boxes.cuh"
+#include "half.cuh"
 
 // Two samples along an axis and their weights.
 struct Taps {
@@ -59,17 +61,17 @@ DEVICE_INLINE float weigh(float lower_weight, float lower, float upper_weight, f
   return __fmul_rn(lower_weight, lower) + __fmul_rn(upper_weight, upper);
 }
 
-extern "C" __global__ void __launch_bounds__(256) network_input(
-    const unsigned char* __restrict__ pixels, const Frame* __restrict__ frames, float* y,
-    Map y_map) {
+template <class Element>
+DEVICE_INLINE void fit(const unsigned char* __restrict__ pixels, const Frame* __restrict__ frames,
+                       Element* y, const Map& y_map) {
   const int index = blockIdx.x * blockDim.x + threadIdx.x;
   if (index >= y_map.height * y_map.width) return;
   const Frame frame = frames[blockIdx.y];
   const int row = index / y_map.width - frame.top, column = index % y_map.width - frame.left;
   const long long pixel = static_cast<long long>(blockIdx.y) * y_map.height * y_map.width + index;
-  float* out = y + pixel * y_map.pitch;
+  Element* out = y + pixel * y_map.pitch;
   if (row < 0 || row >= frame.new_height || column < 0 || column >= frame.new_width) {
-    for (int channel = 0; channel < y_map.channels; channel++) out[channel] = 0.5f;
+    for (int channel = 0; channel < y_map.channels; channel++) store_one(out + channel, 0.5f);
     return;
   }
   const Taps across = column_taps(column, frame.image_width, frame.new_width);
@@ -86,6 +88,19 @@ extern "C" __global__ void __launch_bounds__(256) network_input(
     const float lower_line =
         weigh(across.lower_weight, sample(below + left, channel, grey), across.upper_weight,
               sample(below + right, channel, grey));
-    out[channel] = weigh(down.lower_weight, upper_line, down.upper_weight, lower_line);
+    store_one(out + channel,
+              weigh(down.lower_weight, upper_line, down.upper_weight, lower_line));
   }
+}
+
+extern "C" __global__ void __launch_bounds__(256) network_input(
+    const unsigned char* __restrict__ pixels, const Frame* __restrict__ frames, float* y,
+    Map y_map) {
+  fit(pixels, frames, y, y_map);
+}
+
+extern "C" __global__ void __launch_bounds__(256) network_input_half(
+    const unsigned char* __restrict__ pixels, const Frame* __restrict__ frames, half* y,
+    Map y_map) {
+  fit(pixels, frames, y, y_map);
 }

@@ -5,8 +5,8 @@
 // over each of `groups` equal runs of a picture's elements in the order channel, row, column; t is
 // the temperature. Taking the maximum off keeps exp from overflowing.
 //
-// Arrays: x, y are Maps of one shape (channels last, float32). In a map of one pixel, which is what
-// classifiers end in, a run is consecutive in memory.
+// Arrays: x, y are Maps of one shape (channels last; floats, or halves for softmax_forward_half).
+// In a map of one pixel, which is what classifiers end in, a run is consecutive in memory.
 // Launch: block 256, grid (groups, images). Each thread takes every 256th element of the block's
 // run; maxima and sums are joined in shared memory in pairs, always in the same order.
 // Shared memory: one Partial. Arithmetic intensity: two exps for 16 bytes, three passes over
@@ -50,9 +50,10 @@ DEVICE_INLINE long long element_offset(const Map& map, int image, int element) {
   return map_offset(map, image, pixel / map.width, pixel % map.width, element / area);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) softmax_forward(
-    const float* __restrict__ x, Map x_map, float* __restrict__ y, Map y_map, int groups,
-    float temperature) {
+template <class Element>
+DEVICE_INLINE void softmax(const Element* __restrict__ x, const Map& x_map,
+                           Element* __restrict__ y, const Map& y_map, int groups,
+                           float temperature) {
   Partial& partial = SHARED_STRUCT(Partial);
   const int image = blockIdx.y;
   const int size = x_map.height * x_map.width * x_map.channels / groups;
@@ -60,18 +61,31 @@ extern "C" __global__ void __launch_bounds__(THREADS) softmax_forward(
 
   float largest = -INFINITY;
   for (int i = first + threadIdx.x; i < last; i += THREADS) {
-    largest = Larger()(largest, x[element_offset(x_map, image, i)] / temperature);
+    largest = Larger()(largest, load_one(x + element_offset(x_map, image, i)) / temperature);
   }
   largest = join_block(partial, largest, Larger());
 
   float sum = 0.f;
   for (int i = first + threadIdx.x; i < last; i += THREADS) {
-    sum += expf(x[element_offset(x_map, image, i)] / temperature - largest);
+    sum += expf(load_one(x + element_offset(x_map, image, i)) / temperature - largest);
   }
   sum = join_block(partial, sum, Sum());
 
   for (int i = first + threadIdx.x; i < last; i += THREADS) {
-    const float score = x[element_offset(x_map, image, i)] / temperature;
-    y[element_offset(y_map, image, i)] = expf(score - largest) / sum;
+    const float score = load_one(x + element_offset(x_map, image, i)) / temperature;
+    const float probability = expf(score - largest) / sum;
+    store_one(y + element_offset(y_map, image, i), keep_overflow<Element>(probability, score));
   }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS) softmax_forward(
+    const float* __restrict__ x, Map x_map, float* __restrict__ y, Map y_map, int groups,
+    float temperature) {
+  softmax(x, x_map, y, y_map, groups, temperature);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS) softmax_forward_half(
+    const half* __restrict__ x, Map x_map, half* __restrict__ y, Map y_map, int groups,
+    float temperature) {
+  softmax(x, x_map, y, y_map, groups, temperature);
 }

@@ -15,41 +15,13 @@
 // here are written once for both; a "chunk" is 16 bytes of a row, and a multiplication takes two
 // chunks.
 #pragma once
-#include "device.cuh"
-
-// IEEE 754's binary16: 11 bits of precision, up to 65504. No cuda_fp16.h: NVRTC needs no header.
-struct alignas(2) half {
-  unsigned short bits;
-};
+#include "half.cuh"
 
 #if HOST_BUILD
 #include "host/tensor_cores.h"
 #else
 
 namespace dev {
-
-// Two floats rounded to the nearest halves, the first in the lower 16 bits; infinity from 65520 on.
-DEVICE_INLINE unsigned pack_halves(float first, float second) {
-  unsigned packed;
-#if __CUDA_ARCH__ >= 800
-  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(second), "f"(first));
-#else
-  asm("{ .reg .b16 low, high; cvt.rn.f16.f32 low, %1; cvt.rn.f16.f32 high, %2;"
-      "  mov.b32 %0, {low, high}; }"
-      : "=r"(packed)
-      : "f"(first), "f"(second));
-#endif
-  return packed;
-}
-
-DEVICE_INLINE float2 unpack_halves(unsigned packed) {
-  float2 values;
-  asm("{ .reg .b16 low, high; mov.b32 {low, high}, %2;"
-      "  cvt.f32.f16 %0, low; cvt.f32.f16 %1, high; }"
-      : "=f"(values.x), "=f"(values.y)
-      : "r"(packed));
-  return values;
-}
 
 // A float's bits, rounded to the nearest of tf32, ties away from zero. NaN and infinities stay.
 DEVICE_INLINE unsigned round_to_tf32(unsigned bits) {

@@ -1,6 +1,6 @@
 // tensor_cores.h -- tensor_cores.cuh on the CPU.
 #pragma once
-#include "cuda.h"
+#include "half.h"
 
 namespace host {
 
@@ -8,14 +8,6 @@ void load_matrices(unsigned* registers, const void* row, Place caller);  // tens
 enum class Products { halves, tf32 };
 void multiply_fragments(float* sums, const unsigned* a, const unsigned* b, Products kind,
                         Place caller);                                   // tensor_cores.cpp
-
-// Compilers' own type for binary16 rounds to nearest, as the GPU's instruction does.
-inline unsigned half_bits(float value) {
-  return bits_as<uint16_t>(static_cast<_Float16>(value));
-}
-inline float half_value(unsigned bits) {
-  return static_cast<float>(bits_as<_Float16>(static_cast<uint16_t>(bits)));
-}
 
 }  // namespace host
 
@@ -25,14 +17,6 @@ namespace dev {
 inline void let_next_launch_begin() {}
 inline void wait_for_launch_before() {}
 inline void prefetch_to_l2(const void*, unsigned) {}
-
-inline unsigned pack_halves(float first, float second) {
-  return host::half_bits(first) | host::half_bits(second) << 16;
-}
-
-inline float2 unpack_halves(unsigned packed) {
-  return make_float2(host::half_value(packed & 0xffff), host::half_value(packed >> 16));
-}
 
 // Half of the last bit that is kept is added to the magnitude, and the bits below are cut off.
 inline unsigned round_to_tf32(unsigned bits) {

@@ -13,8 +13,13 @@ from tinyyolo3.cuda.maps import download_map, upload_map
 from tinyyolo3.cuda.target import Target
 from tinyyolo3.layers.activation import activation_forward_cuda, activation_forward_reference
 from tinyyolo3.testing import tolerances
-from tinyyolo3.testing.activations import EXACT_KINDS, assert_activations_close, extreme_values
-from tinyyolo3.testing.kernels import kernel_maps, margins, run_on_maps
+from tinyyolo3.testing.activations import (
+    EXACT_KINDS,
+    assert_activations_close,
+    assert_activations_stored,
+    extreme_values,
+)
+from tinyyolo3.testing.kernels import assert_stored, elements, kernel_maps, margins, run_on_maps
 from tinyyolo3.testing.oracles import activation_oracle
 
 
@@ -29,17 +34,18 @@ def activate(target: Target, x: FloatArray, kind: str, margin: int = 0) -> Float
     kind=st.sampled_from(ACTIVATIONS),
     scale=st.sampled_from([1, 10, 100]),
     margin=margins,
+    element=elements,
 )
 def test_the_kernel_activates_as_the_reference(
-    target: Target, x: FloatArray, kind: str, scale: int, margin: int
+    target: Target, x: FloatArray, kind: str, scale: int, margin: int, element: type
 ) -> None:
-    x = scale * x
-    expected = activation_forward_reference(x, kind)
+    x = (scale * x).astype(element)
+    expected = activation_forward_reference(x.astype(np.float32), kind)
     actual = activate(target, x, kind, margin)
     if kind in EXACT_KINDS:
-        np.testing.assert_array_equal(actual, expected)
+        assert_stored(actual, expected, 0)
     else:
-        assert_activations_close(actual, expected.astype(np.float64))
+        assert_activations_stored(actual, expected.astype(np.float64))
 
 
 @pytest.mark.parametrize("kind", ACTIVATIONS)
@@ -70,3 +76,10 @@ def test_the_output_may_be_the_input(target: Target, channels: int) -> None:
     activation_forward_cuda(target, device, device, "leaky")
     expected = activation_forward_reference(x, "leaky")
     np.testing.assert_array_equal(download_map(target, device), expected)
+
+
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+def test_an_overflow_of_halves_is_not_lost(target: Target, kind: str) -> None:
+    x = np.array([np.inf, -np.inf, np.nan, 6.4e4], np.float16).reshape(1, 1, 1, -1)
+    actual = np.isfinite(activate(target, x, kind))
+    np.testing.assert_array_equal(actual.ravel(), [False, False, False, kind != "selu"])

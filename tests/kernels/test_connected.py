@@ -16,7 +16,7 @@ from tinyyolo3.layers.connected import (
     pack_connected_weights,
 )
 from tinyyolo3.testing import tolerances
-from tinyyolo3.testing.kernels import margins, run_on_maps
+from tinyyolo3.testing.kernels import assert_stored, elements, margins, run_on_maps
 from tinyyolo3.testing.strategies import feature_maps, map_shapes, normal_map, seeds
 
 #: Batches that a block of four images does not divide, and sums longer than a block's threads.
@@ -46,7 +46,7 @@ class Layer:
         expected = activation_forward_reference(connected_forward_reference(*double), activation)
         magnitude = connected_forward_reference(*map(np.abs, double))
         bound = tolerances.summation(magnitude, self.weights.shape[1] + 2)
-        assert np.all(np.abs(found - expected) <= bound)
+        assert_stored(found, expected, bound)
 
 
 @settings(max_examples=40, deadline=None)
@@ -56,10 +56,18 @@ class Layer:
     activation=st.sampled_from(["linear", "leaky", "relu"]),
     seed=seeds(),
     margin=margins,
+    element=elements,
 )
 def test_the_kernel_sums_as_the_reference(
-    target: Target, x: np.ndarray, outputs: int, activation: str, seed: int, margin: int
+    target: Target,
+    x: np.ndarray,
+    outputs: int,
+    activation: str,
+    seed: int,
+    margin: int,
+    element: type,
 ) -> None:
+    x = x.astype(element)
     layer = Layer(target, x, outputs, seed)
     launch = partial(layer.launch, activation=activation)
     found = run_on_maps(target, launch, [x], (len(x), outputs, 1, 1), margin)

@@ -40,13 +40,13 @@ def unrolled_windows(draw: st.DrawFn) -> Convolution:
 
 
 @settings(max_examples=60, deadline=None)
-@given(fused_convolutions(unrolled_windows()))
+@given(fused_convolutions(unrolled_windows(), halves=True))
 def test_windows_known_to_the_compiler(target: Target, case: FusedConvolution) -> None:
     case.assert_kernel_agrees(target, conv_forward_depthwise_cuda, pack_weights)
 
 
 @settings(max_examples=40, deadline=None)
-@given(fused_convolutions(convolutions(dtype=np.float32, depthwise=True)))
+@given(fused_convolutions(convolutions(dtype=np.float32, depthwise=True), halves=True))
 def test_any_window(target: Target, case: FusedConvolution) -> None:
     case.assert_kernel_agrees(target, conv_forward_depthwise_cuda, pack_weights)
 

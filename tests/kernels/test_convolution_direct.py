@@ -15,7 +15,7 @@ from tinyyolo3.testing.strategies import normal_map
 
 
 @settings(max_examples=60, deadline=None)
-@given(fused_convolutions(convolutions(dtype=np.float32, max_filters=20)))
+@given(fused_convolutions(convolutions(dtype=np.float32, max_filters=20), halves=True))
 def test_the_kernel_convolves_as_the_reference(target: Target, case: FusedConvolution) -> None:
     case.assert_kernel_agrees(target, conv_forward_direct_cuda, pack_weights)
 

@@ -14,12 +14,14 @@ from tinyyolo3.image.files import to_grey
 from tinyyolo3.image.geometry import Geometry, resize_geometry
 from tinyyolo3.image.resize import network_input_reference
 from tinyyolo3.image.resize_cuda import FRAME, fill_frames, network_input_cuda
-from tinyyolo3.testing.kernels import margins, run_on_maps
+from tinyyolo3.testing.kernels import assert_stored, elements, margins, run_on_maps
 
 MODES = ("letterbox", "stretch")
 
 
-def network_input_on(target, pictures, width, height, mode, *, channels=3, places=None, margin=0):
+def network_input_on(
+    target, pictures, width, height, mode, *, channels=3, places=None, margin=0, element=None
+):
     """Run the kernel on a batch with so many places."""
     places = len(pictures) if places is None else places
     geometries = [resize_geometry(p.shape[1], p.shape[0], width, height, mode) for p in pictures]
@@ -28,7 +30,7 @@ def network_input_on(target, pictures, width, height, mode, *, channels=3, place
     assert fill_frames(frames, geometries) == pixels.size
     tables = target.upload(pixels), target.upload(frames.view(np.uint8))
     launch = partial(network_input_cuda, target, *tables)
-    return run_on_maps(target, launch, [], (places, channels, height, width), margin)
+    return run_on_maps(target, launch, [], (places, channels, height, width), margin, element)
 
 
 sizes = st.tuples(st.integers(1, 40), st.integers(1, 40))
@@ -41,9 +43,10 @@ sizes = st.tuples(st.integers(1, 40), st.integers(1, 40))
     mode=st.sampled_from(MODES),
     grey=st.booleans(),
     margin=margins,
+    element=elements,
 )
-@example([(240, 3)], (5, 416), "stretch", False, 0)  # Darknet's dark last row
-@example([(3, 240), (4, 4)], (416, 22), "stretch", True, 1)
+@example([(240, 3)], (5, 416), "stretch", False, 0, np.float32)  # Darknet's dark last row
+@example([(3, 240), (4, 4)], (416, 22), "stretch", True, 1, np.float32)
 def test_the_bits_are_the_references(
     target: Target,
     shapes: list[tuple[int, int]],
@@ -51,14 +54,16 @@ def test_the_bits_are_the_references(
     mode: str,
     grey: bool,
     margin: int,
+    element: type,
 ) -> None:
     rng = np.random.default_rng(len(shapes))
     pictures = [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in shapes]
     channels = 1 if grey else 3
-    found = network_input_on(target, pictures, *network, mode, channels=channels, margin=margin)
+    options = {"channels": channels, "margin": margin, "element": element}
+    found = network_input_on(target, pictures, *network, mode, **options)
     for picture, got in zip(pictures, found, strict=True):
         seen = to_grey(picture) if grey else picture
-        assert np.array_equal(got, network_input_reference(seen, *network, mode)[:channels])
+        assert_stored(got, network_input_reference(seen, *network, mode)[:channels], 0)
 
 
 def test_every_byte_is_divided_as_by_darknet(target: Target) -> None:

@@ -10,21 +10,33 @@ from tinyyolo3.arrays import FloatArray
 from tinyyolo3.cuda.target import Target
 from tinyyolo3.layers.activation import activation_forward_reference
 from tinyyolo3.layers.sam import sam_forward_cuda, sam_forward_reference
-from tinyyolo3.testing.activations import assert_activations_close
-from tinyyolo3.testing.kernels import kernel_map, kernel_maps, margins, run_on_maps
+from tinyyolo3.testing.activations import assert_activations_stored
+from tinyyolo3.testing.kernels import (
+    assert_stored,
+    elements,
+    kernel_map,
+    kernel_maps,
+    margins,
+    run_on_maps,
+)
 
 
 @settings(max_examples=30, deadline=None)
-@given(x=kernel_maps(), activation=st.sampled_from(["linear", "linear", "mish"]), margin=margins)
+@given(
+    x=kernel_maps(),
+    activation=st.sampled_from(["linear", "linear", "mish"]),
+    margin=margins,
+    element=elements,
+)
 def test_the_kernel_multiplies_as_the_reference(
-    target: Target, x: FloatArray, activation: str, margin: int
+    target: Target, x: FloatArray, activation: str, margin: int, element: type
 ) -> None:
-    source = kernel_map(x.shape, seed=1)
-    expected = sam_forward_reference(x, source)
+    x, source = x.astype(element), kernel_map(x.shape, seed=1).astype(element)
+    expected = sam_forward_reference(x.astype(np.float32), source.astype(np.float32))
     launch = partial(sam_forward_cuda, target, activation=activation)
     actual = run_on_maps(target, launch, [x, source], x.shape, margin)
     if activation == "linear":
-        np.testing.assert_array_equal(actual, expected)
+        assert_stored(actual, expected, 0)
     else:
         activated = activation_forward_reference(expected, activation)
-        assert_activations_close(actual, activated.astype(np.float64))
+        assert_activations_stored(actual, activated.astype(np.float64))

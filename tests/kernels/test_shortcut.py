@@ -51,6 +51,17 @@ def test_the_kernel_adds_as_the_reference(target: Target, shortcut: Shortcut, ma
     np.testing.assert_array_equal(add(target, shortcut, margin), expected)
 
 
+@settings(max_examples=30, deadline=None)
+@given(shortcut=shortcuts(), margin=margins)
+def test_halves_are_added_as_floats(target: Target, shortcut: Shortcut, margin: int) -> None:
+    maps, options = [x.astype(np.float16) for x in shortcut[0]], shortcut[1]
+    expected = maps[0]
+    for other in maps[1:]:  # what one launch stored, the next one reads
+        wide = [x.astype(np.float32) for x in (expected, other)]
+        expected = shortcut_forward_reference(wide[0], wide[1:], **options).astype(np.float16)
+    np.testing.assert_array_equal(add(target, (maps, options), margin), expected)
+
+
 @settings(max_examples=20, deadline=None)
 @given(shortcut=shortcuts(), activation=st.sampled_from(["leaky", "logistic", "mish"]))
 def test_the_sum_of_all_is_activated(target: Target, shortcut: Shortcut, activation: str) -> None:

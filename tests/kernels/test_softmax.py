@@ -3,6 +3,7 @@
 from functools import partial
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,7 +11,14 @@ from tinyyolo3.arrays import FloatArray
 from tinyyolo3.cuda.target import Target
 from tinyyolo3.layers.softmax import softmax_forward_cuda
 from tinyyolo3.testing import tolerances
-from tinyyolo3.testing.kernels import channel_counts, kernel_map, margins, run_on_maps
+from tinyyolo3.testing.kernels import (
+    assert_stored,
+    channel_counts,
+    elements,
+    kernel_map,
+    margins,
+    run_on_maps,
+)
 from tinyyolo3.testing.oracles import softmax_oracle
 
 
@@ -24,17 +32,19 @@ def scores(draw: st.DrawFn) -> tuple[FloatArray, int]:
 
 
 @settings(max_examples=30, deadline=None)
-@given(drawn=scores(), temperature=st.sampled_from([1.0, 0.5, 3.0]), margin=margins)
+@given(
+    drawn=scores(), temperature=st.sampled_from([1.0, 0.5, 3.0]), margin=margins, element=elements
+)
 def test_the_kernel_gives_each_groups_probabilities(
-    target: Target, drawn: tuple[FloatArray, int], temperature: float, margin: int
+    target: Target, drawn: tuple[FloatArray, int], temperature: float, margin: int, element: type
 ) -> None:
-    x, groups = drawn
+    x, groups = drawn[0].astype(element), drawn[1]
     options = {"groups": groups, "temperature": temperature}
     launch = partial(softmax_forward_cuda, target, **options)
     actual = run_on_maps(target, launch, [x], x.shape, margin)
     expected = softmax_oracle(x, **options)
     largest = float(np.abs(x).max()) / temperature
-    assert np.all(np.abs(actual - expected) <= tolerances.softmax(expected, largest, np.float32))
+    assert_stored(actual, expected, tolerances.softmax(expected, largest, np.float32))
 
 
 def test_large_scores_do_not_overflow(target: Target) -> None:
@@ -43,7 +53,14 @@ def test_large_scores_do_not_overflow(target: Target) -> None:
     np.testing.assert_array_equal(actual.ravel(), [0.5, 0.5, 0.0])
 
 
-def test_an_infinite_score_gives_nan(target: Target) -> None:
-    x = np.array([np.inf, 0.0], np.float32).reshape(1, 2, 1, 1)
+@pytest.mark.parametrize("element", [np.float32, np.float16])
+def test_an_infinite_score_gives_nan(target: Target, element: type) -> None:
+    x = np.array([np.inf, 0.0], element).reshape(1, 2, 1, 1)
     actual = run_on_maps(target, partial(softmax_forward_cuda, target), [x], x.shape)
     assert np.isnan(actual).all()
+
+
+def test_an_overflow_of_halves_is_not_lost(target: Target) -> None:
+    x = np.array([-np.inf, 0.0], np.float16).reshape(1, 2, 1, 1)
+    actual = run_on_maps(target, partial(softmax_forward_cuda, target), [x], x.shape)
+    np.testing.assert_array_equal(actual.ravel(), [np.nan, 1.0])

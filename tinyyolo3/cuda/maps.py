@@ -18,6 +18,10 @@ class MapStruct(ctypes.Structure):
     )
 
 
+#: What kernels call the types of maps.
+ELEMENTS = {"float32": "float", "float16": "half"}
+
+
 @dataclass(frozen=True)
 class DeviceMap:
     """A map (images, height, width, channels) of float32 or float16, pixel after pixel.
@@ -54,9 +58,27 @@ class DeviceMap:
         return (self.data,) if self.pitch == self.channels else ()
 
     @property
+    def element(self) -> str:
+        """The type of the map's numbers in kernels: "float" or "half"."""
+        return ELEMENTS[self.data.dtype.name]
+
+    @property
+    def kernel_suffix(self) -> str:
+        """What the name of a kernel that is no template ends in: nothing for floats, or "_half"."""
+        return "_half" if self.element == "half" else ""
+
+    @property
     def in_fours(self) -> bool:
-        """Whether kernels may read and write four channels at once, as 16 aligned bytes."""
-        return self.channels % 4 == self.pitch % 4 == address(self.data) % 16 == 0
+        """Whether kernels may read and write four channels at once, as aligned bytes."""
+        return self.in_lanes(4)
+
+    def in_lanes(self, lanes: int) -> bool:
+        """Return whether kernels may read and write so many channels at once, as aligned bytes."""
+        return self.channels % lanes == self.pitch % lanes == 0 and self.lanes_begin(lanes)
+
+    def lanes_begin(self, lanes: int) -> bool:
+        """Return whether the first number lies where so many may be read: 16 bytes at the most."""
+        return address(self.data) % min(16, lanes * int(self.data.itemsize)) == 0
 
     @property
     def in_chunks(self) -> bool:

@@ -135,10 +135,11 @@ def _template_before(code: str, position: int) -> tuple[str, ...]:
 
 def _template_types(template: tuple[str, ...], given: list[str], place: str) -> dict[str, str]:
     """Return what stands for each template parameter."""
-    found = {}
+    found: dict[str, str] = {}
     for index, parameter in enumerate(template):
         left, _, default = parameter.partition("=")
-        value = given[index] if index < len(given) else default.strip()
+        default = default.strip()  # perhaps what another parameter is
+        value = given[index] if index < len(given) else found.get(default, default)
         if not value:
             raise KernelError(f"{place}: {len(template)} template arguments expected")
         found[left.split()[-1]] = value

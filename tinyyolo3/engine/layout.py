@@ -22,6 +22,10 @@ class Layout(Protocol):
     def alignment(self) -> int:
         """Bytes of which each buffer's offset in the arena is a multiple."""
 
+    @property
+    def element_bytes(self) -> int:
+        """Return the bytes of a number."""
+
     def stride(self, shape: Shape) -> int:
         """Return the bytes between the pieces of a map with a buffer of its own."""
 
@@ -56,6 +60,7 @@ class Blocked:
     """
 
     alignment: ClassVar[int] = 64  # a cache line
+    element_bytes: ClassVar[int] = FLOAT_BYTES
 
     lanes: int
 
@@ -85,21 +90,28 @@ class Blocked:
 class ChannelsLast:
     """A batch of pictures, the channels of a pixel side by side; pieces are pixels.
 
-    (image, row, column, channel), the pixels one *pitch* apart, a multiple of four channels: so
-    kernels read and write four channels at a time. What writes a map writes its channels alone.
+    (image, row, column, channel), the pixels one *pitch* apart, a multiple of 16 bytes: so kernels
+    read and write four floats or eight halves at a time. What writes a map writes its channels
+    alone.
 
     Attributes:
         images: pictures in the batch.
+        element_bytes: of a number: 4, or 2 for halves.
     """
 
     alignment: ClassVar[int] = 256  # what GPUs fetch and what their memory is allocated in
-    group: ClassVar[int] = 4
 
     images: int
+    element_bytes: int = FLOAT_BYTES
+
+    @property
+    def group(self) -> int:
+        """How many channels are read and written at a time."""
+        return 16 // self.element_bytes
 
     def stride(self, shape: Shape) -> int:
         """Return the pitch."""
-        return -(-shape[0] // self.group) * self.group * FLOAT_BYTES
+        return -(-shape[0] // self.group) * self.group * self.element_bytes
 
     def size(self, shape: Shape, stride: int) -> int:
         """Return the bytes of all pictures' pixels."""
@@ -107,10 +119,10 @@ class ChannelsLast:
 
     def offset(self, channel: int, _stride: int) -> int:
         """Return where the channel lies in the first pixel."""
-        return channel * FLOAT_BYTES
+        return channel * self.element_bytes
 
     def begins(self, channel: int) -> bool:
-        """Return whether four channels that are read at once begin here."""
+        """Return whether channels that are read at once begin here."""
         return channel % self.group == 0
 
     def joins(self, channel: int, _channels: int, _last: bool) -> bool:

@@ -6,6 +6,8 @@ Planning is done once per input size, in plain data. It decides that
 - a shortcut is added where the convolution before it writes its result;
 - a route of several layers costs nothing: those layers write into its map from the start, each at
   its channels' offset, where the layout lets a map begin there, and are copied where it does not;
+- what the heads read are floats, also where all other maps are of shorter numbers: the convolution
+  before a head writes them, or else its map is copied;
 - maps share one *arena*: two that are never needed at the same time may lie on each other.
 
 `planner` makes it, `arena` lays out its memory, `layout` knows how maps lie there; what computes a
@@ -16,6 +18,7 @@ step is the business of the algorithm that it names (`tinyyolo3.engine.cpu`, and
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tinyyolo3.engine.layout import FLOAT_BYTES
 from tinyyolo3.layers.shapes import Shape
 from tinyyolo3.network import specs
 
@@ -33,12 +36,14 @@ class Place:
         stride: bytes from one piece of the map to the next; pieces are what its layout says:
             blocks of channels, or pixels.
         shape: the map's channels, height and width.
+        element_bytes: of a number.
     """
 
     buffer: int
     offset: int
     stride: int
     shape: Shape
+    element_bytes: int = FLOAT_BYTES
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,7 @@ class Choice:
         plain_input: whether it reads the network's input as the caller gave it.
         activation: whether the layer's activation takes a step of its own.
         residual: whether it can add another map to its result.
+        floats: whether it can write floats where all other maps are of shorter numbers.
     """
 
     algorithm: str
@@ -114,6 +120,7 @@ class Choice:
     plain_input: bool = False
     activation: bool = False
     residual: bool = False
+    floats: bool = False
 
 
 #: Chooses how a layer is computed; an algorithm "eager" computes any layer, outside the arena.

@@ -66,11 +66,17 @@ class Planner:
         graph: the layers.
         layout: how maps lie in memory.
         choose: names each layer's algorithm.
+        float_layout: how the maps lie that heads read.
+        floats: the layers that write floats for heads, for whose sake alone they are there.
+        copied: the places of floats that were copied for heads, by layer.
     """
 
     graph: Graph
     layout: Layout
     choose: Chooser
+    float_layout: Layout
+    floats: set[int] = field(default_factory=set)
+    copied: dict[int, Place] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     owners: dict[int, Place] = field(default_factory=dict)
@@ -105,10 +111,14 @@ class Planner:
                 offset = outer.offset + self.layout.offset(channel, outer.stride)
                 self.owners[owner] = replace(outer, offset=offset, shape=shape)
             else:
-                stride = self.layout.stride(shape)
-                buffer = self.new_buffer(self.layout.size(shape, stride))
-                self.owners[owner] = Place(buffer, 0, stride, shape)
+                layout = self.float_layout if owner in self.floats else self.layout
+                self.owners[owner] = self._new_place(layout, shape)
         return self.owners[owner]
+
+    def _new_place(self, layout: Layout, shape: Shape) -> Place:
+        stride = layout.stride(shape)
+        buffer = self.new_buffer(layout.size(shape, stride))
+        return Place(buffer, 0, stride, shape, layout.element_bytes)
 
     def place(self, index: int) -> Place:
         """Return where the output of a layer lies."""
@@ -117,6 +127,40 @@ class Planner:
         shape = self.graph.input_shape if index == INPUT else self._shape(index)
         offset = found.offset + self.layout.offset(first, found.stride)
         return replace(found, offset=offset, shape=shape)
+
+    def write_floats(self, live: set[int], wanted: Iterable[int]) -> None:
+        """Decide which layers write floats, because heads and nobody else read their maps."""
+        if self.layout.element_bytes == self.float_layout.element_bytes:
+            return
+        read_elsewhere = {
+            self.resolve(used)[0]
+            for layer in self.graph.layers
+            if layer.index in live and not isinstance(layer, specs.Head)
+            for used in layer.inputs
+            if self.resolve(layer.index)[0] != self.resolve(used)[0]
+        }
+        for index in self.head_inputs() & (live | set(wanted)):
+            layer = self.graph.layers[index]
+            if index not in read_elsewhere and self.choose(layer).floats:
+                self.floats.add(index)
+
+    def head_inputs(self) -> set[int]:
+        """Return the layers that heads read."""
+        return {index for head in self.graph.heads for index in head.inputs}
+
+    def float_place(self, index: int) -> Place:
+        """Return where floats lie that a layer put out, adding a copy of its map if need be."""
+        found = self.place(index)
+        if found.element_bytes == self.float_layout.element_bytes:
+            return found
+        if index not in self.copied:
+            owner, first = self.resolve(index)
+            source = replace(self.owned(owner), shape=found.shape)
+            output = self._new_place(self.float_layout, found.shape)
+            step = Step(index, "copy", inputs=(source,), output=output, offset=(first, 0))
+            self.steps.append(step)
+            self.copied[index] = output
+        return self.copied[index]
 
     def place_in_routes(self, live: set[int]) -> None:
         """Decide which layers write straight into the map of a route that joins them."""
@@ -154,8 +198,9 @@ class Planner:
         target = layer.index if shortcut is None else shortcut
         weights = layer.index if isinstance(layer, specs.Convolutional) else None
         workspace = self.new_buffer(choice.workspace_bytes) if choice.workspace_bytes else None
+        place = self.float_place if isinstance(layer, specs.Head) else self.place
         inputs: tuple[Place | None, ...] = tuple(
-            None if choice.plain_input and used == INPUT else self.place(used)
+            None if choice.plain_input and used == INPUT else place(used)
             for used in layer.inputs
         )
         residual = None
@@ -195,6 +240,7 @@ def make_plan(
     wanted: Sequence[int],
     layout: Layout,
     choose: Chooser,
+    float_layout: Layout | None = None,
 ) -> Plan:
     """Plan a network.
 
@@ -203,10 +249,12 @@ def make_plan(
         wanted: the layers whose outputs the caller gets.
         layout: how maps lie in memory.
         choose: names the algorithm of each layer that computes something.
+        float_layout: how maps of floats lie; as all others when None.
     """
     live = live_layers(graph, wanted)
     fused = fused_shortcuts(graph, wanted, live, choose)
-    planner = Planner(graph, layout, choose)
+    planner = Planner(graph, layout, choose, float_layout or layout)
+    planner.write_floats(live, wanted)
     planner.place_in_routes(live)
     shortcut_of = {conv: shortcut for shortcut, conv in fused.items()}
     for index in sorted(live):
@@ -220,8 +268,10 @@ def make_plan(
             _add_slice(planner, layer)
             continue
         planner.add_layer(layer, shortcut_of.get(index))
+    logits = planner.head_inputs()
     for index in wanted:
-        planner.steps.append(Step(index, "unpack", inputs=(planner.place(index),)))
+        place = planner.float_place(index) if index in logits else planner.place(index)
+        planner.steps.append(Step(index, "unpack", inputs=(place,)))
     if INPUT in planner.owners:
         place = planner.owners[INPUT]
         planner.steps.insert(0, Step(INPUT, "pack", inputs=(None,), output=place))

@@ -71,7 +71,7 @@ def network_input_cuda(
     if out.channels not in (1, 3):
         raise InputError(f"a network's input of pictures has 1 or 3 channels, not {out.channels}")
     blocks = -(-out.height * out.width // _BLOCK)
-    target.kernel("resize.cu", "network_input")(
+    target.kernel("resize.cu", f"network_input{out.kernel_suffix}")(
         (blocks, out.images),
         (_BLOCK,),
         (pixels, frames, out.data, out.struct),

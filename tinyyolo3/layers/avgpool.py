@@ -63,7 +63,7 @@ _CHANNELS, _ROWS = 8, 64
 
 def avgpool_forward_cuda(target: Target, x: DeviceMap, out: DeviceMap) -> None:
     """Launch ``kernels/avgpool.cu`` from `x` into `out`; sums are of float32 numbers in pairs."""
-    target.kernel("avgpool.cu", "avgpool_forward")(
+    target.kernel("avgpool.cu", f"avgpool_forward{x.kernel_suffix}")(
         (-(-x.channels // _CHANNELS), x.images),
         (_CHANNELS, _ROWS),
         (x.data, x.struct, out.data, out.struct),

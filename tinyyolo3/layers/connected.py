@@ -95,7 +95,8 @@ def connected_forward_cuda(
     images = 1 if x.images == 1 else 4
     lanes = 4 if x.in_fours and address(weights) % 16 == 0 else 1
     outputs, warps = 4, 8
-    target.kernel("connected.cu", f"connected<{images}, {lanes}>")(
+    halves = ", half" if x.element == "half" else ""
+    target.kernel("connected.cu", f"connected<{images}, {lanes}{halves}>")(
         (-(-out.channels // outputs), -(-x.images // images)),
         (32 * warps,),
         (x.data, x.struct, weights, biases, out.data, out.struct, ACTIVATIONS.index(activation)),

@@ -21,7 +21,7 @@ def nchw_to_map_cuda(target: Target, x: DeviceArray, out: DeviceMap) -> None:
         x: contiguous float32, as many numbers as `out`, in the order (N, C, H, W).
         out: the map to write.
     """
-    target.kernel("layout.cu", "nchw_to_map")(
+    target.kernel("layout.cu", f"nchw_to_map{out.kernel_suffix}")(
         _tiles(out),
         (_SIDE, _ROWS),
         (x, out.data, out.struct),
@@ -38,7 +38,7 @@ def map_to_nchw_cuda(target: Target, x: DeviceMap, out: DeviceArray) -> None:
         x: the map to read.
         out: contiguous float32, as many numbers as `x`, written in the order (N, C, H, W).
     """
-    target.kernel("layout.cu", "map_to_nchw")(
+    target.kernel("layout.cu", f"map_to_nchw{x.kernel_suffix}")(
         _tiles(x),
         (_SIDE, _ROWS),
         (x.data, x.struct, out),

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tinyyolo3.activations import ACTIVATIONS
-from tinyyolo3.cuda.maps import DeviceMap, map_size
-from tinyyolo3.cuda.target import DeviceArray, Target
+from tinyyolo3.cuda.maps import DeviceMap, address, map_size
+from tinyyolo3.cuda.target import Target
 
 #: Threads of a block.
 BLOCK = 256
 
-#: Floats that a thread can load and store at once: 16 bytes.
-WIDEST = 4
+#: Channels that a thread can load and store at once, the most first; floats four at the most.
+LANES = (8, 4, 1)
 
 
 def activation_number(name: str) -> int:
@@ -22,19 +22,12 @@ def activation_number(name: str) -> int:
 def lanes_of(*maps: DeviceMap) -> int:
     """Return how many neighbouring channels a thread can take at once in all of these maps.
 
-    Four, where every pixel of every map begins at a multiple of 16 bytes and has a multiple of
-    four channels; else one.
+    Four floats, or eight or four halves, where every pixel of every map has a multiple of as many
+    channels and begins where so many can be loaded at once; else one.
     """
-    for x in maps:
-        if x.channels % WIDEST or x.pitch % WIDEST or _address(x.data) % (4 * WIDEST):
-            return 1
-    return WIDEST
-
-
-def _address(array: DeviceArray) -> int:
-    interface = getattr(array, "__cuda_array_interface__", None) or array.__array_interface__
-    address: int = interface["data"][0]
-    return address
+    halves = any(x.element == "half" for x in maps)
+    fitting = (n for n in LANES if (halves or n <= 4) and all(x.in_lanes(n) for x in maps))
+    return next(fitting)
 
 
 def pixelwise_grid(out: DeviceMap, lanes: int) -> tuple[int, int]:
@@ -65,7 +58,7 @@ def launch_pixelwise(
     Args:
         target: where to run.
         file: the file in ``kernels/``.
-        name: the kernel, a template over the lanes.
+        name: the kernel, a template over the lanes and, where they are not floats, the numbers.
         inputs: the maps that it reads, in the order of its parameters. `out` may be one of them,
             if the kernel allows it.
         out: the map that it writes; its parameter follows the inputs'.
@@ -74,10 +67,17 @@ def launch_pixelwise(
     """
     maps = (*inputs, out)
     lanes = lanes_of(*maps) if lanes is None else lanes
-    in_place = any(_address(x.data) == _address(out.data) for x in inputs)
-    target.kernel(file, f"{name}<{lanes}>")(
+    in_place = any(address(x.data) == address(out.data) for x in inputs)
+    target.kernel(file, f"{name}<{', '.join([str(lanes), *_elements(inputs[0], out)])}>")(
         pixelwise_grid(out, lanes),
         (BLOCK,),
         [*(part for x in maps for part in (x.data, x.struct)), *numbers],
         outputs=() if in_place else out.whole,
     )
+
+
+def _elements(x: DeviceMap, out: DeviceMap) -> list[str]:
+    """Return the template arguments for the numbers of the maps, which are floats by default."""
+    if out.element != x.element:
+        return [x.element, out.element]
+    return [] if out.element == "float" else ["half"]

@@ -50,7 +50,7 @@ def reorg_forward_reference(
 
 def reorg_forward_cuda(target: Target, x: DeviceMap, out: DeviceMap, *, stride: int) -> None:
     """Launch ``kernels/reorg.cu`` from `x` into `out`; the values are exactly the reference's."""
-    target.kernel("reorg.cu", "reorg_forward")(
+    target.kernel("reorg.cu", f"reorg_forward{x.kernel_suffix}")(
         pixelwise_grid(out, 1),
         (BLOCK,),
         (x.data, x.struct, out.data, out.struct, stride),

@@ -70,7 +70,7 @@ def softmax_forward_cuda(
     temperature: float = 1.0,
 ) -> None:
     """Launch ``kernels/softmax.cu`` from `x` into `out`."""
-    target.kernel("softmax.cu", "softmax_forward")(
+    target.kernel("softmax.cu", f"softmax_forward{x.kernel_suffix}")(
         (groups, x.images),
         (_THREADS,),
         (x.data, x.struct, out.data, out.struct, groups, temperature),

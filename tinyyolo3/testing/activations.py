@@ -6,6 +6,7 @@ import numpy as np
 
 from tinyyolo3.arrays import FloatArray
 from tinyyolo3.testing import tolerances
+from tinyyolo3.testing.kernels import assert_stored
 
 _RELATIVE_ERROR = {
     np.dtype(np.float32): tolerances.ELEMENTARY_FLOAT32,
@@ -42,3 +43,13 @@ def assert_activations_close(actual: FloatArray, expected: FloatArray) -> None:
     error = np.abs(actual[finite].astype(np.float64) - expected[finite])
     magnitude = np.maximum(1, np.abs(expected[finite]))
     assert np.all(error <= _RELATIVE_ERROR[actual.dtype] * magnitude)
+
+
+def assert_activations_stored(actual: FloatArray, expected: FloatArray) -> None:
+    """Check finite activated values that a kernel stored, as floats or rounded to halves.
+
+    Raises:
+        AssertionError: they differ.
+    """
+    error = _RELATIVE_ERROR[np.dtype(np.float32)] * np.maximum(1, np.abs(expected))
+    assert_stored(actual, expected, error)

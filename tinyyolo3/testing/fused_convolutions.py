@@ -1,8 +1,8 @@
 """Convolutions with what kernels do to their sums on the way to memory, and how to run them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 from hypothesis import strategies as st
@@ -80,7 +80,7 @@ class FusedConvolution:
 
     def run(
         self, target: Target, launch: Launcher, pack: Callable[[FloatArray], FloatArray]
-    ) -> NDArray[np.float32]:
+    ) -> NDArray[np.floating[Any]]:
         """Return what a kernel makes of it.
 
         Args:
@@ -119,6 +119,8 @@ class FusedConvolution:
             AssertionError: a number is wrong.
         """
         expected, bound = self.expected()
+        if self.call.x.dtype == np.float16:
+            bound = bound + tolerances.rounded_to_half(np.abs(expected) + bound)
         error = np.abs(self.run(target, launch, pack) - expected)
         wrong = ~(error <= bound)
         assert not wrong.any(), (
@@ -127,19 +129,28 @@ class FusedConvolution:
         )
 
 
+def of_halves(case: FusedConvolution) -> FusedConvolution:
+    """Return the same convolution from maps of halves to a map of them."""
+    residual = None if case.residual is None else case.residual.astype(np.float16)
+    call = replace(case.call, x=np.ascontiguousarray(case.call.x, np.float16))
+    return replace(case, call=call, residual=residual)
+
+
 @st.composite
 def fused_convolutions(
-    draw: st.DrawFn, calls: st.SearchStrategy[Convolution] | None = None
+    draw: st.DrawFn, calls: st.SearchStrategy[Convolution] | None = None, *, halves: bool = False
 ) -> FusedConvolution:
     """Draw a float32 convolution with its activation, residual and margin.
 
     Args:
         draw: given by Hypothesis.
         calls: where the convolution comes from; `convolutions` by default.
+        halves: whether its maps may be of halves.
     """
     call = draw(calls if calls is not None else convolutions(dtype=np.float32))
     residual = draw(st.sampled_from([False, False, True]))
-    return fused(call, draw(st.sampled_from(ACTIVATIONS)), residual, draw(margins))
+    case = fused(call, draw(st.sampled_from(ACTIVATIONS)), residual, draw(margins))
+    return of_halves(case) if halves and draw(st.booleans()) else case
 
 
 def fused(

@@ -6,7 +6,7 @@ it writes its own. So a map that is overwritten before its last reader, a wrong 
 missing copy, or steps in a wrong order show up as a wrong name, whatever the algorithms do.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,8 +89,13 @@ class _Run:
         """How many channels of a pixel are written together: those of a block, or one."""
         return self.layout.lanes if isinstance(self.layout, Blocked) else 1
 
+    @property
+    def unit(self) -> int:
+        """The bytes of what is named at a time; a float among halves is named at its begin."""
+        return self.layout.element_bytes * self.lanes
+
     def __post_init__(self) -> None:
-        units = self.plan.arena_bytes // (4 * self.lanes)
+        units = self.plan.arena_bytes // self.unit
         self.memory = np.full((units, self.lanes), UNWRITTEN, np.int64)
         channels = self.graph.input_shape[0]
         self.names[INPUT] = np.arange(channels)
@@ -112,16 +117,15 @@ class _Run:
         """Forget what lay where buffers come to life in this step, or come to their end before."""
         for buffer in self.plan.buffers:
             if buffer.bytes and (buffer.first == self.number or buffer.last == self.number - 1):
-                unit = 4 * self.lanes
-                start = buffer.offset // unit
-                self.memory[start : start + buffer.bytes // unit] = UNWRITTEN
+                start = buffer.offset // self.unit
+                self.memory[start : start + buffer.bytes // self.unit] = UNWRITTEN
 
     def units(self, place: Place) -> NDArray[np.int64]:
         """Return the indices of a map's vectors, (blocks, pixels), after checking its bounds."""
         if isinstance(self.layout, ChannelsLast):
             return self._floats(place, self.layout)
         channels, height, width = place.shape
-        unit, buffer = 4 * self.lanes, self.plan.buffers[place.buffer]
+        unit, buffer = self.unit, self.plan.buffers[place.buffer]
         assert place.offset % unit == place.stride % unit == 0, f"{place} is not aligned"
         assert place.stride >= height * width * unit, f"blocks overlap: {place}"
         blocks = -(-channels // self.lanes)
@@ -135,11 +139,12 @@ class _Run:
         channels, height, width = place.shape
         pixels, buffer = layout.images * height * width, self.plan.buffers[place.buffer]
         assert place.offset % 16 == place.stride % 16 == 0, f"{place} is not aligned"
-        assert place.offset + 4 * channels <= place.stride, f"pixels overlap: {place}"
-        end = place.offset + (pixels - 1) * place.stride + 4 * channels
+        size = place.element_bytes
+        assert place.offset + size * channels <= place.stride, f"pixels overlap: {place}"
+        end = place.offset + (pixels - 1) * place.stride + size * channels
         assert 0 <= place.offset < end <= buffer.bytes, f"{place} leaves {buffer}"
-        start = (buffer.offset + place.offset) // 4
-        return start + np.arange(channels)[:, None] + place.stride // 4 * np.arange(pixels)
+        starts = buffer.offset + place.offset + size * np.arange(channels)
+        return (starts[:, None] + place.stride * np.arange(pixels)) // self.unit
 
     def read(self, place: Place, expected: Names, first: int = 0) -> None:
         """Check that a map's channels from `first` on are the expected ones, in each pixel."""
@@ -189,7 +194,7 @@ class _Run:
         assert output is not None
         names = self.names[step.layer][channel : channel + source.shape[0]]
         reach = (first + source.shape[0], *source.shape[1:])
-        whole = Place(source.buffer, source.offset, source.stride, reach)
+        whole = replace(source, shape=reach)
         self._apart(output, whole, step, channel, first)
         self.read(whole, names, first)
         self.write(output, names, channel, channel + len(names) == layer.output_shape[0])
@@ -241,7 +246,7 @@ class _Run:
 
     def _workspace(self, step: Step, written: Names) -> None:
         assert step.workspace is not None
-        buffer, unit = self.plan.buffers[step.workspace], 4 * self.lanes
+        buffer, unit = self.plan.buffers[step.workspace], self.unit
         own = np.arange(buffer.offset // unit, (buffer.offset + buffer.bytes) // unit)
         places = [place for place in (*step.inputs, step.residual) if place is not None]
         for used in (written, *map(self.units, places)):

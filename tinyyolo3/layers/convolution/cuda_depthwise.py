@@ -54,7 +54,7 @@ def conv_forward_depthwise_cuda(
     aligned = address(packed) % 16 == address(biases) % 16 == 0
     in_fours = aligned and x.channels == out.channels and all(map_.in_fours for map_ in maps)
     lanes = 4 if in_fours else 1
-    columns, name = _instance(size, stride, dilation, lanes)
+    columns, name = _instance(size, stride, dilation, lanes, x.element)
     strips = out.images * out.height * -(-out.width // columns)
     target.kernel("convolution_depthwise.cu", name)(
         (-(-strips * (out.channels // lanes) // THREADS),),
@@ -64,10 +64,13 @@ def conv_forward_depthwise_cuda(
     )
 
 
-def _instance(size: int, stride: Stride, dilation: int, lanes: int) -> tuple[int, str]:
+def _instance(
+    size: int, stride: Stride, dilation: int, lanes: int, element: str
+) -> tuple[int, str]:
     """Return how many columns a thread of the kernel for a window computes, and its name."""
+    halves = ", half" if element == "half" else ""
     square = stride[0] == stride[1] and dilation == 1
     if lanes == 4 and square and size in UNROLLED_SIZES and stride[0] in UNROLLED_STRIDES:
         columns = UNROLLED_COLUMNS
-        return columns, f"depthwise_unrolled<{size}, {stride[0]}, {columns}, {lanes}>"
-    return GENERAL_COLUMNS, f"depthwise_general<{GENERAL_COLUMNS}, {lanes}>"
+        return columns, f"depthwise_unrolled<{size}, {stride[0]}, {columns}, {lanes}{halves}>"
+    return GENERAL_COLUMNS, f"depthwise_general<{GENERAL_COLUMNS}, {lanes}{halves}>"

@@ -54,7 +54,7 @@ def conv_forward_direct_cuda(
         activation=activation,
         residual=residual,
     )
-    target.kernel("convolution_direct.cu", "convolution_direct")(
+    target.kernel("convolution_direct.cu", f"convolution_direct{x.kernel_suffix}")(
         (-(-out.pixels // BLOCK_PIXELS), -(-out.channels // BLOCK_FILTERS)),
         (BLOCK_FILTERS, BLOCK_PIXELS),
         (shape, x.data, packed, biases, residual.data if residual else None, out.data),
