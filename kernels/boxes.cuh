@@ -29,6 +29,7 @@ struct Head {
   int activated;        // new_coords: the maps hold no logits but numbers in [0, 1]
   int region, softmax;  // a head of YOLOv2; its classes share a softmax
   float scale, shift;   // of a centre within its cell
+  int watched;          // logits of a candidate among which overflows are looked for, from 4 on
 };
 
 // A box and one of its classes. The box is in fractions of the picture: x, y of the centre, then

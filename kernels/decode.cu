@@ -7,11 +7,13 @@
 //
 // in fractions of the network's input (b_w = a_w · (2 t_w)² under new_coords), then turned back to
 // the picture as it lies in the input. A row needs objectness > threshold and objectness · class >
-// threshold, and only finite numbers.
+// threshold, and only finite numbers. Logits of a network of halves that are not finite come of an
+// overflow, and are counted. Where a convolution has made them of all channels of a pixel, a
+// candidate's have all overflowed if one has: then it is the objectness that is looked at.
 //
 // Arrays: x is the head's raw Map (channels last), where an anchor's 5 + classes numbers lie side by
 // side; rows is (images, capacity), counts (images,): what exceeds the capacity is counted and
-// dropped.
+// dropped; overflows (images,) is more than 0 where there were any.
 // A warp takes 32 candidates. Each thread looks at the objectness logit of one, which few pass; of
 // those that do, one after another, the whole warp reads the classes, 32 at a time. Rows get places
 // by one atomic a warp and come in any order; their candidate and class restore one (nms.cu).
@@ -22,12 +24,23 @@
 #include "boxes.cuh"
 #include "logits.cuh"
 
-extern "C" __global__ void __launch_bounds__(256) clear_counts(int* counts, int images) {
+extern "C" __global__ void __launch_bounds__(256) clear_counts(
+    int* counts, int* overflows, int images) {
   const int image = blockIdx.x * blockDim.x + threadIdx.x;
-  if (image < images) counts[image] = 0;
+  if (image < images) counts[image] = overflows[image] = 0;
 }
 
 DEVICE_INLINE bool is_finite(float value) { return fabsf(value) <= FLT_MAX; }
+
+// Counts this warp if one of its candidates has overflowed; all threads call it together.
+DEVICE_INLINE void watch(const Head& head, const float* logits, bool inside, int* overflows,
+                         int lane) {
+  bool overflowed = false;
+  const int entries = 5 + head.classes;
+  for (int i = 0; inside && i < head.watched; i++)
+    overflowed |= !is_finite(logits[(4 + i) % entries]);
+  if (__any_sync(WHOLE_WARP, overflowed) && lane == 0) atomicAdd(overflows, 1);
+}
 
 // A number in [0, 1] of an objectness or class logit; of one that cannot pass the threshold, 0.
 DEVICE_INLINE float score_of_logit(float logit, const Head& head, const Selection& selection) {
@@ -126,7 +139,7 @@ DEVICE_INLINE void append_classes(const float* scores, const Head& head,
 extern "C" __global__ void __launch_bounds__(256, 2) decode_head(
     const float* __restrict__ x, Map x_map, Head head, const double* __restrict__ anchors_unit,
     const Selection* __restrict__ selection_of_call, const unsigned char* __restrict__ wanted,
-    const Frame* __restrict__ frames, Row* rows, int* counts, int capacity) {
+    const Frame* __restrict__ frames, Row* rows, int* counts, int* overflows, int capacity) {
   const Frame frame = frames[blockIdx.y];
   if (frame.new_width == 0) return;  // no picture here
   const Selection selection = *selection_of_call;
@@ -138,11 +151,11 @@ extern "C" __global__ void __launch_bounds__(256, 2) decode_head(
 
   const int mine = blockIdx.x * blockDim.x + threadIdx.x;
   float my_score = 0.f;
-  if (mine < candidates) {
-    const long long cell = first_cell + mine / head.anchors;
-    const float logit = x[cell * x_map.pitch + mine % head.anchors * entries + 4];
-    my_score = score_of_logit(logit, head, selection);
-  }
+  const float* my_logits =
+      x + (first_cell + mine / head.anchors) * x_map.pitch + mine % head.anchors * entries;
+  if (mine < candidates) my_score = score_of_logit(my_logits[4], head, selection);
+  if (head.watched > 0)
+    watch(head, my_logits, mine < candidates, overflows + blockIdx.y, lane);
   const bool passes = my_score > selection.threshold && is_finite(my_score);
 
   for (unsigned left = __ballot_sync(WHOLE_WARP, passes); left != 0; left &= left - 1) {

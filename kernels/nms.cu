@@ -148,12 +148,12 @@ DEVICE_INLINE Word resolve_tile(Word candidates, const Word* rows) {
   return kept;
 }
 
-// What is decided of an image goes to counts_out: {rows decoded, rows kept, 0, 0}.
+// What is decided of an image goes to counts_out: {rows decoded, rows kept, overflows, 0}.
 // Launch: block 256, one block an image; shared memory: 256 + 64 + 1 words.
 extern "C" __global__ void __launch_bounds__(256, 1) nms_scan(
     const Row* __restrict__ sorted, const int* __restrict__ counts,
     const Selection* __restrict__ selection_of_call, const Word* __restrict__ mask,
-    int4* counts_out, Row* kept_rows, int capacity) {
+    const int* __restrict__ overflows, int4* counts_out, Row* kept_rows, int capacity) {
   struct Walk {
     Word suppressed[LARGEST_TILES];
     Word diagonal[TILE];
@@ -192,5 +192,5 @@ extern "C" __global__ void __launch_bounds__(256, 1) nms_scan(
       walk.suppressed[k] = suppressed;
     }
   }
-  if (thread == 0) counts_out[blockIdx.x] = {decoded, kept, 0, 0};
+  if (thread == 0) counts_out[blockIdx.x] = {decoded, kept, overflows[blockIdx.x], 0};
 }

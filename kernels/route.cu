@@ -3,7 +3,8 @@
 //   y[n, i, j, c] = x[n, i, j, first_channel + c]
 //
 // Layers write into the wider map themselves where they can; this copies what two routes want, or
-// one group of a map's channels. With floats as Output it turns halves into them.
+// one group of a map's channels. With another Output it turns floats into
+// halves, or these into floats.
 //
 // Arrays: x is a Map of Elements, y of Outputs (channels last), of one height and width; y is the
 // part of the wider map that this input fills, so y's pitch is the wider map's.

@@ -101,6 +101,15 @@ class ModelFiles:
     names: Path
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what is marked slow, but on a GPU and where it is asked for."""
+    if ON_GPU or os.environ.get("TINYYOLO3_SLOW", "0") not in ("", "0"):
+        return
+    for item in items:
+        if item.get_closest_marker("slow") is not None:
+            item.add_marker(pytest.mark.skip(reason="slow: TINYYOLO3_SLOW=1 runs it"))
+
+
 @pytest.fixture(scope="session", params=["cuda"] if ON_GPU else ["fast", "check"])
 def target(request: pytest.FixtureRequest) -> Target:
     """Where kernels run: on a GPU, or on the CPU in both modes."""

@@ -216,6 +216,16 @@ class TestLoadOptions:
         message = load_refusal(BackendError, tiny_model, device="cuda", **{option: value})
         assert message == f"device='cuda': {option}={value!r} belongs to device='cpu'"
 
+    @pytest.mark.parametrize("precision", ["fp16", "tf32"])
+    def test_the_cpu_refuses_what_only_a_gpu_does(self, tiny_model, precision):
+        message = load_refusal(BackendError, tiny_model, device="cpu", precision=precision)
+        assert message == f"device='cpu': precision={precision!r} belongs to device='cuda'"
+
+    def test_unknown_precisions_are_told_the_known(self, tiny_model):
+        message = load_refusal(InputError, tiny_model, precision="fp8")
+        known = "precision must be 'fp32' or 'bf16' or 'fp16' or 'tf32', not 'fp8'"
+        assert message == known
+
     @pytest.mark.parametrize("size", [416, (32,), (32, 32, 3), "32x32"])
     def test_size_is_a_pair(self, tiny_model, size):
         message = load_refusal(InputError, tiny_model, size=size)

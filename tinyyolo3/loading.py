@@ -16,12 +16,14 @@ from tinyyolo3.darknet.files import PathLike
 from tinyyolo3.darknet.names import read_names
 from tinyyolo3.darknet.weights import open_weights
 from tinyyolo3.detector import Detector, check_size
-from tinyyolo3.engine.cpu.algorithms import MEMORY, PRECISIONS
+from tinyyolo3.engine.cpu.algorithms import MEMORY
+from tinyyolo3.engine.cpu.algorithms import PRECISIONS as CPU_PRECISIONS
 from tinyyolo3.engine.cpu.arithmetic import HAS_BFLOAT16
 from tinyyolo3.engine.cpu.engine import CpuEngine
 from tinyyolo3.engine.cuda.engine import CudaEngine
 from tinyyolo3.engine.network import Network
 from tinyyolo3.errors import BackendError, ConfigError, InputError, WeightsWarning
+from tinyyolo3.layers.convolution.cuda_mma_tiles import PRECISIONS as GPU_PRECISIONS
 from tinyyolo3.network.build import build_graph
 from tinyyolo3.network.fold import fold_graph, fold_parameters
 from tinyyolo3.network.graph import Graph
@@ -34,6 +36,9 @@ from tinyyolo3.network.parameters import (
 )
 from tinyyolo3.network.parity import find_parity
 from tinyyolo3.parallel import check_threads, thread_limit
+
+#: What networks are computed in; "fp32" anywhere, the others on one kind of device.
+PRECISIONS = (*CPU_PRECISIONS, *GPU_PRECISIONS)
 
 
 def load(
@@ -71,8 +76,10 @@ def load(
             parameters, for study.
         memory: on the CPU, "default", or "low" for a slower network whose weights take less than
             half the memory.
-        precision: "fp32", or on the CPU "bf16" for products of bfloat16 numbers: quicker, with
-            confidences off by up to 0.02, on processors that have an instruction for them.
+        precision: "fp32"; on the CPU "bf16" for products of bfloat16 numbers: quicker, with
+            confidences off by up to 0.02, on processors that have an instruction for them. On a GPU
+            "fp16" for maps and products in half precision, the quickest, with confidences off by up
+            to 0.02; or "tf32" for float32 maps and products of 11 bits, from sm_80 on.
 
     Returns:
         A detector. Of a classifier only `forward` and `network` work.
@@ -91,10 +98,15 @@ def load(
             f"precision must be {' or '.join(map(repr, PRECISIONS))}, not {precision!r}"
         )
     chosen = select_backend(backend)
-    target = select_target(device, cpu_only=_cpu_only(backend, memory, precision))
+    target = select_target(
+        device,
+        cpu_only=_cpu_only(backend, memory, precision),
+        gpu_only=f"precision={precision!r}" if precision in GPU_PRECISIONS else None,
+    )
     if target is not None:
+        _check_folded(precision, fold)
         model = _read_model(CUDA, cfg, weights, names, size, strict, cutoff, parity, fold)
-        return _on_target(target, model, threads)
+        return _on_target(target, model, threads, precision)
     planned = chosen is CPU and fold
     check_precision(precision, planned=planned)
     model = _read_model(chosen, cfg, weights, names, size, strict, cutoff, parity, fold)
@@ -119,6 +131,7 @@ def load_on(
     cutoff: int | None = None,
     parity: str = "alexeyab",
     fold: bool = True,
+    precision: str = "fp32",
 ) -> Detector:
     """Load a Darknet model onto a target of kernels.
 
@@ -136,13 +149,17 @@ def load_on(
         cutoff: read only the layers before this index.
         parity: whose numbers to follow.
         fold: fold batch norm into the weights.
+        precision: "fp32", "fp16" or "tf32".
 
     Raises:
         TinyYoloError: as `load`.
     """
     check_threads(threads)
+    if precision not in ("fp32", *GPU_PRECISIONS):
+        raise InputError(f"a target of kernels knows no precision {precision!r}")
+    _check_folded(precision, fold)
     model = _read_model(CUDA, cfg, weights, names, size, strict, cutoff, parity, fold)
-    return _on_target(target, model, threads)
+    return _on_target(target, model, threads, precision)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,9 +205,9 @@ def _read_model(
     return _Model(graph, parameters, class_names, fold)
 
 
-def _on_target(target: Target, model: _Model, threads: int | None) -> Detector:
+def _on_target(target: Target, model: _Model, threads: int | None, precision: str) -> Detector:
     """Upload a model's parameters, and let a target run it."""
-    engine = CudaEngine(target, model.parameters)
+    engine = CudaEngine(target, model.parameters, precision)
     engine.prepare(model.graph)
     network = Network(model.graph, model.parameters, CUDA, model.folded, threads, engine)
     return Detector(network, model.names)
@@ -199,9 +216,19 @@ def _on_target(target: Target, model: _Model, threads: int | None) -> Detector:
 def _cpu_only(backend: str | None, memory: str, precision: str) -> str | None:
     """Return which argument asks for what the CPU alone can do, or None."""
     asked = {"backend": (backend, None), "memory": (memory, "default")}
-    asked["precision"] = (precision, "fp32")
+    asked["precision"] = (precision if precision in CPU_PRECISIONS else "fp32", "fp32")
     wishes = [f"{name}={value!r}" for name, (value, usual) in asked.items() if value != usual]
     return wishes[0] if wishes else None
+
+
+def _check_folded(precision: str, fold: bool) -> None:
+    """Refuse batch norms of their own between convolutions that tensor cores compute.
+
+    Raises:
+        BackendError: so it would be.
+    """
+    if precision in GPU_PRECISIONS and not fold:
+        raise BackendError(f'precision="{precision}" needs fold=True')
 
 
 def check_precision(precision: str, *, planned: bool) -> None:

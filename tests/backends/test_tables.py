@@ -73,8 +73,25 @@ class TestDevices:
     @pytest.mark.usefixtures("installed", "usable")
     def test_what_only_the_cpu_does_decides(self) -> None:
         assert select_target("auto", cpu_only="memory='low'") is None
-        with pytest.raises(BackendError, match="device='cuda': memory='low' belongs to device='c"):
+        with pytest.raises(BackendError, match="device='cuda': memory='low' belongs to d"):
             select_target("cuda", cpu_only="memory='low'")
+
+    @pytest.mark.usefixtures("installed", "usable")
+    def test_what_only_a_gpu_does_decides(self) -> None:
+        wish = {"gpu_only": "precision='fp16'"}
+        assert select_target("auto", **wish) is select_target("cuda", **wish) is self.target
+        with pytest.raises(
+            BackendError, match="device='cpu': precision='fp16' belongs to d"
+        ):
+            select_target("cpu", **wish)
+        both = "^precision='fp16' belongs to device='cuda', memory='low' to device='cpu'$"
+        with pytest.raises(BackendError, match=both):
+            select_target("auto", cpu_only="memory='low'", **wish)
+
+    @pytest.mark.usefixtures("installed", "unusable")
+    def test_what_only_a_gpu_does_needs_one(self) -> None:
+        with pytest.raises(BackendError, match="precision='fp16' needs a GPU: no GPU is in this m"):
+            select_target("auto", gpu_only="precision='fp16'")
 
     @pytest.mark.usefixtures("installed", "unusable")
     def test_auto_says_once_why_it_falls_back(self) -> None:

@@ -9,6 +9,19 @@ from tinyyolo3.cuda.host import HostTarget
 from tinyyolo3.cuda.target import Kernel
 
 
+def budgeted(file: str, name: str) -> tuple[str, str]:
+    """Return what of a kernel's instance has to have a row.
+
+    Those of tensor cores are one for each tile, activation, type and way of copying. What they take
+    is the tile's business above all: one row of it will do.
+    """
+    if file != "convolution_mma.cu":
+        return file, name
+    element, _output, _activation, *numbers, _cached = name.partition("<")[2].rstrip(">").split(", ")
+    numbers[2] = str(int(numbers[2]) * (2 if element == "half" else 4))
+    return file, " ".join(numbers)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def instances_have_rows() -> Iterator[None]:
     """The compile test sees only the instances of templates that have rows: nothing else runs."""
@@ -23,5 +36,6 @@ def instances_have_rows() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(HostTarget, "kernel", kernel)
         yield
-    missing = sorted(asked - {(row.file, row.name) for row in BUDGETS})
+    there = {budgeted(row.file, row.name) for row in BUDGETS}
+    missing = sorted(pair for pair in asked if budgeted(*pair) not in there)
     assert not missing, f"add rows to tinyyolo3/cuda/budget.py for {missing}"

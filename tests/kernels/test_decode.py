@@ -116,6 +116,31 @@ def test_rows_are_the_references(
             assert getattr(found, name).dtype == getattr(expected, name).dtype
 
 
+@settings(max_examples=40, deadline=None)
+@given(nets(), st.sampled_from(["none", "objectness", "all"]))
+def test_overflows_among_the_watched_logits_are_counted(
+    target: Target, net: Net, watched: str
+) -> None:
+    arrays, geometries = net
+    entries = [5 + geometry.classes for geometry in geometries]
+    counts = {"none": None, "objectness": [1] * len(entries), "all": entries}[watched]
+    maps = [upload_map(target, head) for head in arrays]
+    heads = device_heads(target, maps, geometries, NETWORK, counts)
+    images = len(arrays[0])
+    call = call_on(target, geometries[0].classes, [WHOLE] * images, threshold=0.5, nms=None)
+    found = RowBuffers.allocate(target, images, 64)
+    decode_cuda(target, heads, call, found)
+    flagged = target.download(found.overflows) > 0
+    for image in range(images):
+        seen = [
+            head[image].reshape(-1, n, *head.shape[2:])
+            for head, n in zip(arrays, entries, strict=True)
+        ]
+        seen = [logits[:, 4] if watched == "objectness" else logits for logits in seen]
+        finite = all(np.isfinite(logits).all() for logits in seen)
+        assert flagged[image] == (watched != "none" and not finite)
+
+
 def crowd(images: int = 2) -> Net:
     """Return a head of 300 boxes, all of which pass for both classes."""
     rng = np.random.default_rng(7)

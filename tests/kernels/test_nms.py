@@ -73,6 +73,7 @@ def suppress_on(
     decoded = RowBuffers(
         target.upload(table.reshape(-1).view(np.uint8)),
         target.upload(np.array([len(rows) for rows in images], np.int32)),
+        target.upload(np.arange(len(images), dtype=np.int32)),
         len(images),
         buffers.capacity,
     )
@@ -82,7 +83,9 @@ def suppress_on(
     target.copy_in(call.device, call.pinned)
     sort_rows_cuda(target, buffers)
     nms_cuda(target, call, buffers)
-    return read_results(target.download(buffers.results), len(images), buffers.capacity)
+    found = read_results(target.download(buffers.results), len(images), buffers.capacity)
+    assert [boxes.overflowed for boxes in found] == [k > 0 for k in range(len(images))]
+    return found
 
 
 def expected_rows(rows: np.ndarray, choice: dict[str, Any]) -> np.ndarray:

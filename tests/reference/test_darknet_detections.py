@@ -15,12 +15,20 @@ from tinyyolo3.testing.tolerances import (
     BFLOAT16_CORNER_PX,
     DARKNET_CONFIDENCE,
     DARKNET_CORNER_PX,
+    HALF_CONFIDENCE,
+    HALF_CORNER_PX,
 )
 
 MODELS = ("yolo-fastest-1.1", "yolo-fastest-1.1-xl", "mobilenetv2-yolov3-nano-coco", "yoloface-50k")
 IMAGES = ("dog.png", "eagle.png", "kite.png", "person.png")
 #: Those that run on a target of kernels without a GPU in seconds.
 QUICK_MODELS = ("yolo-fastest-1.1", "yoloface-50k")
+#: How far a target of kernels may be off in each precision.
+TOLERANCES = {
+    "fp32": {"confidence": DARKNET_CONFIDENCE, "corner_px": DARKNET_CORNER_PX},
+    "tf32": {"confidence": HALF_CONFIDENCE, "corner_px": HALF_CORNER_PX},
+    "fp16": {"confidence": HALF_CONFIDENCE, "corner_px": HALF_CORNER_PX},
+}
 #: What Darknet's file has: 4 models, 4 images, 2 ways to resize.
 CASES = len(MODELS) * len(IMAGES) * 2
 
@@ -79,14 +87,16 @@ def test_bfloat16_finds_the_same_boxes(model: str, reference: Path, answers: lis
         assert not problems, (answer["image"], answer["resize"], problems)
 
 
+@pytest.mark.parametrize("precision", TOLERANCES)
 @pytest.mark.parametrize("model", MODELS)
 def test_kernels_find_darknets_boxes(
-    model: str, quick_target: Target, reference: Path, answers: list[dict]
+    model: str, precision: str, quick_target: Target, reference: Path, answers: list[dict]
 ) -> None:
     if model not in QUICK_MODELS and quick_target.name != "cuda":
         pytest.skip("takes a GPU: TINYYOLO3_TARGET=cuda")
     folder = reference / "models" / model
-    detector = load_on(quick_target, folder / "model.cfg", folder / "model.weights")
+    files = folder / "model.cfg", folder / "model.weights"
+    detector = load_on(quick_target, *files, precision=precision)
     for resize in ("letterbox", "stretch"):
         cases = [a for a in answers if a["model"] == model and a["resize"] == resize]
         options = {"threshold": cases[0]["threshold"], "nms": cases[0]["nms_iou"]}
@@ -94,7 +104,8 @@ def test_kernels_find_darknets_boxes(
         together = detector.detect(images, resize=resize, batch=3, **options)
         for answer, found in zip(cases, together, strict=True):
             assert (answer["threshold"], answer["nms_iou"]) == tuple(options.values())
-            problems = compare(found, answer["detections"], answer["threshold"])
+            expected, threshold = answer["detections"], answer["threshold"]
+            problems = compare(found, expected, threshold, **TOLERANCES[precision])
             assert not problems, (answer["image"], resize, problems)
 
 

@@ -13,7 +13,12 @@ from tinyyolo3.image.files import read_image
 from tinyyolo3.image.geometry import boxes_image_from_network_unit, letterbox_geometry
 from tinyyolo3.image.resize import network_input_numba
 from tinyyolo3.loading import load_on
-from tinyyolo3.testing.tolerances import RANDOM_NETWORK_BOX, RANDOM_NETWORK_PROBABILITY
+from tinyyolo3.testing.tolerances import (
+    HALF_NETWORK_BOX,
+    HALF_NETWORK_PROBABILITY,
+    RANDOM_NETWORK_BOX,
+    RANDOM_NETWORK_PROBABILITY,
+)
 
 NETWORKS = {
     "yolov3-416": "yolov3",
@@ -66,8 +71,28 @@ def test_every_candidate_of_the_kernels_is_darknets(
     check_candidates(case, detector, reference)
 
 
-def check_candidates(case: str, detector: tinyyolo3.Detector, reference: Path) -> None:
-    """Compare a picture's candidates with Darknet's."""
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["tf32", "fp16"])
+@pytest.mark.parametrize("case", NETWORKS)
+def test_every_candidate_on_tensor_cores_is_darknets(
+    case: str, precision: str, quick_target: Target, reference: Path, load_random: Load
+) -> None:
+    if case != QUICK_CASE and quick_target.name != "cuda":
+        pytest.skip("takes a GPU: TINYYOLO3_TARGET=cuda")
+    side = int(case.rsplit("-", 1)[1])
+    size = (side, side)
+    detector = load_random(NETWORKS[case], quick_target, size=size, precision=precision)
+    check_candidates(case, detector, reference, HALF_NETWORK_BOX, HALF_NETWORK_PROBABILITY)
+
+
+def check_candidates(
+    case: str,
+    detector: tinyyolo3.Detector,
+    reference: Path,
+    box: float = RANDOM_NETWORK_BOX,
+    probability: float = RANDOM_NETWORK_PROBABILITY,
+) -> None:
+    """Compare a picture's candidates with Darknet's: boxes relatively, the rest absolutely."""
     _, side, _ = detector.network.graph.input_shape
     image = read_image(reference / "images/dog.png")
     pixels = network_input_numba(image, side, side, "letterbox")
@@ -80,8 +105,8 @@ def check_candidates(case: str, detector: tinyyolo3.Detector, reference: Path) -
     boxes_unit = boxes_image_from_network_unit(found.boxes_cxcywh_px[rows] / side, geometry)
     boxes_px = boxes_unit * np.tile([image.shape[1], image.shape[0]], 2)
     scale = np.abs(expected["box_cxcywh_pixels"]).max(axis=1, keepdims=True)
-    assert (np.abs(boxes_px - expected["box_cxcywh_pixels"]) / scale).max() < RANDOM_NETWORK_BOX
-    close = {"rtol": 0, "atol": RANDOM_NETWORK_PROBABILITY}
+    assert (np.abs(boxes_px - expected["box_cxcywh_pixels"]) / scale).max() < box
+    close = {"rtol": 0, "atol": probability}
     np.testing.assert_allclose(found.objectness[rows], expected["objectness"], **close)
     np.testing.assert_allclose(found.probability[rows], expected["class_probability"], **close)
 

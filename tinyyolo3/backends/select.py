@@ -19,7 +19,9 @@ DEVICES = ("auto", "cpu", "cuda")
 HIDDEN = ("", "-1")
 
 
-def select_target(device: str = "auto", *, cpu_only: str | None = None) -> Target | None:
+def select_target(
+    device: str = "auto", *, cpu_only: str | None = None, gpu_only: str | None = None
+) -> Target | None:
     """Return the GPU that is to run a network, or None for the CPU.
 
     With "auto" the CPU is chosen where no GPU can be used. If CuPy is installed, so that one was
@@ -28,16 +30,26 @@ def select_target(device: str = "auto", *, cpu_only: str | None = None) -> Targe
     Args:
         device: one of `DEVICES`.
         cpu_only: what else the caller asks for that the CPU alone can do, as messages say it.
+        gpu_only: the same for a GPU, which "auto" then has to find.
 
     Raises:
         InputError: `device` is none of the known.
-        BackendError: the device is "cuda", and there is no GPU that can be used, or `cpu_only`
-            stands against it.
+        BackendError: a GPU is wanted, and there is none that can be used; or `cpu_only` or
+            `gpu_only` stand against the device, or each other.
     """
     if device not in DEVICES:
         raise InputError(f"device={device!r} is unknown; known are {', '.join(DEVICES)}")
+    if cpu_only is not None and gpu_only is not None:
+        raise BackendError(f"{gpu_only} belongs to device='cuda', {cpu_only} to device='cpu'")
+    if device == "cpu" and gpu_only is not None:
+        raise BackendError(f"device='cpu': {gpu_only} belongs to device='cuda'")
     if device == "cpu":
         return None
+    if device == "auto" and gpu_only is not None:
+        try:
+            return _open_cuda()
+        except BackendError as problem:
+            raise BackendError(f"{gpu_only} needs a GPU: {problem}") from problem
     if device == "cuda":
         if cpu_only is not None:
             raise BackendError(f"device='cuda': {cpu_only} belongs to device='cpu'")

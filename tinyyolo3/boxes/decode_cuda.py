@@ -43,6 +43,7 @@ class HeadStruct(ctypes.Structure):
         *((name, ctypes.c_int) for name in ("network_width", "network_height")),
         *((name, ctypes.c_int) for name in ("activated", "region", "softmax")),
         *((name, ctypes.c_float) for name in ("scale", "shift")),
+        ("watched", ctypes.c_int),
     )
 
 
@@ -68,12 +69,14 @@ class RowBuffers:
     Attributes:
         rows: uint8, `ROW` (images, capacity).
         counts: int32 (images,), rows that passed, whether there was room for them or not.
+        overflows: int32 (images,), more than 0 where logits were not finite that are watched.
         images: pictures in a batch.
         capacity: rows of a picture.
     """
 
     rows: DeviceArray
     counts: DeviceArray
+    overflows: DeviceArray
     images: int
     capacity: int
 
@@ -81,7 +84,8 @@ class RowBuffers:
     def allocate(cls, target: Target, images: int, capacity: int) -> "RowBuffers":
         """Return new buffers; the counts are undefined."""
         rows = target.empty(images * capacity * ROW.itemsize, np.uint8)
-        return cls(rows, target.empty(images, np.int32), images, capacity)
+        counts, overflows = (target.empty(images, np.int32) for _ in range(2))
+        return cls(rows, counts, overflows, images, capacity)
 
 
 def device_heads(
@@ -89,6 +93,7 @@ def device_heads(
     logits: Sequence[DeviceMap],
     geometries: Sequence[HeadGeometry],
     network_size: tuple[int, int],
+    watched: Sequence[int] | None = None,
 ) -> tuple[DeviceHead, ...]:
     """Put what decoding needs to know of a network's heads into the target's memory.
 
@@ -97,6 +102,8 @@ def device_heads(
         logits: the heads' raw maps, in the order of the network.
         geometries: what each head is.
         network_size: width and height of the network's input.
+        watched: of each head, how many logits of a candidate are looked at for overflows, the
+            objectness first; none when None.
 
     Raises:
         InputError: heads and geometries do not belong together, or there are more than 2^31
@@ -121,6 +128,7 @@ def device_heads(
             *(anchors, classes, candidate, *network_size),
             *(geometry.new_coords, region, region and geometry.softmax),
             *(float(scale), float(centre_shift(scale))),
+            0 if watched is None else watched[k],
         )
         table = target.upload(np.array(geometry.anchors_unit, np.float64).reshape(-1))
         heads.append(DeviceHead(x, struct, table))
@@ -144,8 +152,8 @@ def decode_cuda(
     target.kernel("decode.cu", "clear_counts")(
         (-(-found.images // _BLOCK),),
         (_BLOCK,),
-        (found.counts, found.images),
-        outputs=(found.counts,),
+        (found.counts, found.overflows, found.images),
+        outputs=(found.counts, found.overflows),
     )
     kernel = target.kernel("decode.cu", "decode_head")
     for head in heads:
@@ -157,7 +165,7 @@ def decode_cuda(
             (
                 *(x.data, x.struct, head.struct, head.anchors_unit),
                 *(call.selection, call.wanted, call.frames),
-                *(found.rows, found.counts, found.capacity),
+                *(found.rows, found.counts, found.overflows, found.capacity),
             ),
         )
 

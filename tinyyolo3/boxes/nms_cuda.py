@@ -43,6 +43,7 @@ class FoundBoxes:
         class_id: (K,) int64.
         decoded: how many rows there were before suppression. If more than there was room for, the
             boxes are worth nothing: run again with a `larger_capacity`.
+        overflowed: whether logits that are watched were not finite.
     """
 
     boxes_cxcywh_unit: NDArray[np.float32]
@@ -50,6 +51,7 @@ class FoundBoxes:
     confidence: NDArray[np.float32]
     class_id: NDArray[np.int64]
     decoded: int
+    overflowed: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +115,8 @@ def larger_capacity(decoded: int, capacity: int) -> int | None:
 
 def _results_layout(images: int, capacity: int) -> np.dtype[np.void]:
     """Return the layout of `BoxBuffers.results`; a row's address is a multiple of 16."""
-    counts = np.dtype([("decoded", np.int32), ("kept", np.int32), ("unused", np.int32, (2,))])
+    names = ("decoded", "kept", "overflows", "unused")
+    counts = np.dtype([(name, np.int32) for name in names])
     return np.dtype([("counts", counts, (images,)), ("rows", ROW, (images, capacity))])
 
 
@@ -136,6 +139,7 @@ def read_results(results: NDArray[np.uint8], images: int, capacity: int) -> list
                 rows["confidence"].copy(),
                 rows["class_id"].astype(np.int64),
                 int(counts["decoded"]),
+                bool(counts["overflows"]),
             )
         )
     return boxes
@@ -188,7 +192,7 @@ def nms_cuda(target: Target, call: CallBuffers, buffers: BoxBuffers) -> None:
         (images,),
         (_BLOCK,),
         (
-            *(buffers.sorted, counts, call.selection, buffers.mask),
+            *(buffers.sorted, counts, call.selection, buffers.mask, buffers.decoded.overflows),
             *(buffers.results[:first_row], buffers.results[first_row:], capacity),
         ),
         shared_mem=_SCAN_SHARED,

@@ -6,7 +6,7 @@ A type turns an argument's text into a value, or says in one line what it expect
 import math
 import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,13 @@ from tinyyolo3.cli.inputs import PICTURE_SUFFIXES
 
 if TYPE_CHECKING:
     from tinyyolo3.detector import Detector
+
+#: The precisions in which a network can be computed, and what help says of them.
+CPU_PRECISIONS = {"fp32": "", "bf16": "bf16, on a CPU: quicker, confidences off by up to 0.02"}
+GPU_PRECISIONS = {
+    "fp16": "fp16, on a GPU: much quicker, as exact as bf16 or better",
+    "tf32": "tf32, on a GPU: in between",
+}
 
 #: An argument by these names is a model or a picture that `--json` would overwrite.
 _NEVER_JSON = frozenset({*PICTURE_SUFFIXES, ".cfg", ".weights", ".names"})
@@ -52,7 +59,7 @@ def add_running_arguments(add: Callable[..., object]) -> None:
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
     add("--backend", choices=("cpu", "reference"), help="reference: plain NumPy, for study")
     add("--threads", type=positive, metavar="N", help="CPU threads (default: all)")
-    add_engine_arguments(add)
+    add_engine_arguments(add, CPU_PRECISIONS | GPU_PRECISIONS)
     add(
         "--parity",
         choices=("alexeyab", "pjreddie", "opencv"),
@@ -61,13 +68,20 @@ def add_running_arguments(add: Callable[..., object]) -> None:
     )
 
 
-def add_engine_arguments(add: Callable[..., object]) -> None:
-    """Add what decides how the network is planned."""
+def add_engine_arguments(
+    add: Callable[..., object], precisions: Mapping[str, str] = CPU_PRECISIONS
+) -> None:
+    """Add what decides how the network is planned.
+
+    Args:
+        add: the ``add_argument`` of a parser or of a group.
+        precisions: those to choose from, and what to say of each.
+    """
     add(
         "--precision",
-        choices=("fp32", "bf16"),
+        choices=tuple(precisions),
         default="fp32",
-        help="bf16: quicker, confidences off by up to 0.02 (default: fp32)",
+        help=f"{'; '.join(filter(None, precisions.values()))} (default: fp32)",
     )
     add(
         "--memory",

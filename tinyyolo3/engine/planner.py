@@ -67,8 +67,8 @@ class Planner:
         layout: how maps lie in memory.
         choose: names each layer's algorithm.
         float_layout: how the maps lie that heads read.
-        floats: the layers that write floats for heads, for whose sake alone they are there.
-        copied: the places of floats that were copied for heads, by layer.
+        floats: the layers that write floats: heads, and those that only heads read.
+        copied: the places of copies in the other layout, by layer.
     """
 
     graph: Graph
@@ -129,9 +129,10 @@ class Planner:
         return replace(found, offset=offset, shape=shape)
 
     def write_floats(self, live: set[int], wanted: Iterable[int]) -> None:
-        """Decide which layers write floats, because heads and nobody else read their maps."""
+        """Decide which layers write floats: heads, and what nobody else reads than heads."""
         if self.layout.element_bytes == self.float_layout.element_bytes:
             return
+        self.floats.update(head.index for head in self.graph.heads)
         read_elsewhere = {
             self.resolve(used)[0]
             for layer in self.graph.layers
@@ -148,15 +149,15 @@ class Planner:
         """Return the layers that heads read."""
         return {index for head in self.graph.heads for index in head.inputs}
 
-    def float_place(self, index: int) -> Place:
-        """Return where floats lie that a layer put out, adding a copy of its map if need be."""
+    def place_in(self, layout: Layout, index: int) -> Place:
+        """Return where a layer's output lies in a layout, adding a copy of it if need be."""
         found = self.place(index)
-        if found.element_bytes == self.float_layout.element_bytes:
+        if found.element_bytes == layout.element_bytes:
             return found
         if index not in self.copied:
             owner, first = self.resolve(index)
             source = replace(self.owned(owner), shape=found.shape)
-            output = self._new_place(self.float_layout, found.shape)
+            output = self._new_place(layout, found.shape)
             step = Step(index, "copy", inputs=(source,), output=output, offset=(first, 0))
             self.steps.append(step)
             self.copied[index] = output
@@ -175,7 +176,8 @@ class Planner:
                 last = position == len(layer.inputs) - 1
                 whole = owner != INPUT and first == 0 and self._shape(owner)[0] == channels
                 fits = self.layout.joins(channel, channels, last)
-                if whole and fits and owner not in self.placed and owner != index:
+                free = owner not in self.placed and owner not in self.floats
+                if whole and fits and free and owner != index:
                     self.placed[owner] = (index, channel)
                 channel += channels
 
@@ -198,14 +200,14 @@ class Planner:
         target = layer.index if shortcut is None else shortcut
         weights = layer.index if isinstance(layer, specs.Convolutional) else None
         workspace = self.new_buffer(choice.workspace_bytes) if choice.workspace_bytes else None
-        place = self.float_place if isinstance(layer, specs.Head) else self.place
+        layout = self.float_layout if isinstance(layer, specs.Head) else self.layout
         inputs: tuple[Place | None, ...] = tuple(
-            None if choice.plain_input and used == INPUT else place(used)
+            None if choice.plain_input and used == INPUT else self.place_in(layout, used)
             for used in layer.inputs
         )
         residual = None
         if shortcut is not None:
-            residual = self.place(self.graph.layers[shortcut].inputs[1])
+            residual = self.place_in(layout, self.graph.layers[shortcut].inputs[1])
         output = self.place(target)
         for part in range(choice.parts):
             self.steps.append(
@@ -270,7 +272,8 @@ def make_plan(
         planner.add_layer(layer, shortcut_of.get(index))
     logits = planner.head_inputs()
     for index in wanted:
-        place = planner.float_place(index) if index in logits else planner.place(index)
+        of_head = index in logits
+        place = planner.place_in(planner.float_layout, index) if of_head else planner.place(index)
         planner.steps.append(Step(index, "unpack", inputs=(place,)))
     if INPUT in planner.owners:
         place = planner.owners[INPUT]

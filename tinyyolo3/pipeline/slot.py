@@ -15,12 +15,15 @@ from tinyyolo3.boxes.nms_cuda import (
     larger_capacity,
     read_results,
 )
+from tinyyolo3.cuda.maps import download_map
 from tinyyolo3.cuda.target import DeviceArray, Target
 from tinyyolo3.engine.cuda.engine import CudaEngine
 from tinyyolo3.engine.cuda.kept import Kept
+from tinyyolo3.engine.cuda.overflow import watched_logits
 from tinyyolo3.engine.cuda.recorded import Recorded
 from tinyyolo3.image.geometry import ResizeMode, resize_geometry
 from tinyyolo3.image.resize_cuda import network_input_cuda
+from tinyyolo3.layers.convolution.cuda_mma_tiles import FP16
 from tinyyolo3.network.graph import Graph
 from tinyyolo3.selection import Selected, Selection, head_geometries, suppress_boxes
 from tinyyolo3.stages import stages
@@ -41,12 +44,13 @@ class BatchPath:
             graph: the layers.
             images: pictures of a batch.
         """
-        self._target, self._images = target, images
+        self._engine, self._target, self._graph, self._images = engine, target, graph, images
         _, self._height, self._width = graph.input_shape
         self._program = engine.program(target, graph, images)
         geometries = head_geometries(graph)
         size = (self._width, self._height)
-        self._heads = device_heads(target, self._program.outputs, geometries, size)
+        watched = watched_logits(graph) if engine.precision is FP16 else None
+        self._heads = device_heads(target, self._program.outputs, geometries, size, watched)
         self._call = CallBuffers.allocate(target, images, geometries[0].classes)
         self._set_capacity(FIRST_CAPACITY)
         self._pixels: DeviceArray = None
@@ -100,10 +104,15 @@ class BatchPath:
 
         Where a picture has more rows than there is room for, room is made and the rows are decoded
         once more; where it has too many for the device, the CPU suppresses them.
+
+        Raises:
+            BackendError: numbers overflow in fp16.
         """
         self._target.synchronize()
         while True:
             found = read_results(self._results, self._images, self._boxes.capacity)
+            if overflowed := [image for image, f in enumerate(found) if f.overflowed]:
+                self._check_overflow(overflowed)
             most = max(boxes.decoded for boxes in found)
             if most <= self._boxes.capacity:
                 return [
@@ -116,6 +125,16 @@ class BatchPath:
             self._set_capacity(larger)
             self._launch_boxes()
             self._target.synchronize()
+
+    def _check_overflow(self, images: Sequence[int]) -> None:
+        """Look for the layer that overflows in some of the pictures.
+
+        Raises:
+            BackendError: there is one.
+        """
+        network_input_cuda(self._target, self._pixels, self._call.frames, self._program.input)
+        x = download_map(self._target, self._program.input)[list(images)]
+        self._engine.check_overflow(self._graph, np.ascontiguousarray(x, np.float32))
 
     def _suppress_on_cpu(self, rows: int, selection: Selection) -> list[Selected]:
         buffers = RowBuffers.allocate(self._target, self._images, rows)

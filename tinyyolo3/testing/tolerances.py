@@ -23,10 +23,19 @@ DARKNET_CORNER_PX = 0.5
 BFLOAT16_CONFIDENCE = 2e-2
 BFLOAT16_CORNER_PX = 16.0
 
+#: The same in fp16 and tf32, whose numbers have 11 bits instead of 24; measured are up to 0.004
+#: and 0.5 px at the corners of boxes of some hundred pixels.
+HALF_CONFIDENCE = 2e-2
+HALF_CORNER_PX = 2.0
+
 #: Whole networks of random weights against Darknet's float32: a box relative to its largest number,
 #: a probability absolutely. Seventy layers of sums in another order stay well inside.
 RANDOM_NETWORK_BOX = 1e-3
 RANDOM_NETWORK_PROBABILITY = 1e-4
+#: The same in fp16 and tf32, 2¹³ times as coarse. Thirteen layers' errors of up to 2⁻¹¹ each move
+#: logits of order one by a hundredth, a probability by a quarter of that and a box by all of it.
+HALF_NETWORK_BOX = 3e-2
+HALF_NETWORK_PROBABILITY = 1e-2
 #: The same for Darknet's collection, whose stored answers are rounded to five decimals and whose
 #: networks are of every kind, some with exponentials of exponentials (mish, swish).
 COLLECTION_BOX = 2e-3
@@ -171,6 +180,17 @@ def network_bfloat16(largest: float, depth: int, terms: int) -> float:
     terms are of size 1/√n.
     """
     return network(largest, depth, terms) * 2.0 ** (23 - 7)
+
+
+def network_half(largest: float, depth: int) -> float:
+    """Bound the same for maps and factors of 11 bits, as fp16 and tf32 have them.
+
+    A number is off by 2⁻¹² of itself on average, 2⁻¹¹ at most. In a layer's sum both factors of n
+    products are, and the products are of size 1/√n, so that their errors come to about one such
+    error of the result; storing it makes another. Errors of layers add up; a factor of 4 leaves
+    room for sums whose terms cancel.
+    """
+    return 4 * 3 * 2.0**-11 * depth * max(1.0, largest)
 
 
 #: Folding batch norm into weights reorders some dozens of float64 products and sums; relative to

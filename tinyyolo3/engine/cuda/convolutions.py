@@ -8,6 +8,12 @@ from tinyyolo3.layers.convolution.cuda_algorithms import (
     algorithm_workspace_floats,
     choose_algorithm,
 )
+from tinyyolo3.layers.convolution.cuda_mma_choice import choose_mma, mma_product
+from tinyyolo3.layers.convolution.cuda_mma_tiles import (
+    MmaTile,
+    Precision,
+    mma_workspace_floats,
+)
 from tinyyolo3.network import specs
 from tinyyolo3.network.graph import Graph
 
@@ -17,12 +23,27 @@ def convolution_algorithm(layer: specs.Convolutional, images: int, gpu: Gpu) -> 
     return choose_algorithm(_problem(layer, images), gpu)
 
 
-def shared_workspace_floats(graph: Graph, plan: Plan, images: int, gpu: Gpu) -> int:
+def convolution_tile(
+    layer: specs.Convolutional, images: int, precision: Precision, gpu: Gpu
+) -> MmaTile:
+    """Return how a GPU cuts a convolution on tensor cores for a batch."""
+    return choose_mma(_problem(layer, images), precision, gpu)
+
+
+def shared_workspace_floats(
+    graph: Graph, plan: Plan, images: int, gpu: Gpu, precision: Precision | None = None
+) -> int:
     """Return how many numbers of workspace the plan's convolutions need, one after the other."""
     sizes = [0]
     for step in plan.steps:
         layer = None if step.weights is None else graph.layers[step.weights]
-        if step.algorithm == "convolution" and isinstance(layer, specs.Convolutional):
+        if not isinstance(layer, specs.Convolutional):
+            continue
+        if step.algorithm == "convolution mma" and precision is not None:
+            product = mma_product(_problem(layer, images), precision)
+            tile = convolution_tile(layer, images, precision, gpu)
+            sizes.append(mma_workspace_floats(product, tile))
+        if step.algorithm == "convolution":
             algorithm = convolution_algorithm(layer, images, gpu)
             sizes.append(algorithm_workspace_floats(_problem(layer, images), algorithm))
     return max(sizes)

@@ -11,10 +11,13 @@ from tinyyolo3.cuda.target import Target
 from tinyyolo3.engine.cuda.choose import convolution_operation, plan_network
 from tinyyolo3.engine.cuda.convolutions import convolution_algorithm
 from tinyyolo3.engine.cuda.kept import Kept
+from tinyyolo3.engine.cuda.overflow import check_overflow, overflow_error
 from tinyyolo3.engine.cuda.program import Program
 from tinyyolo3.engine.cuda.recorded import Recorded
-from tinyyolo3.engine.cuda.weights import DeviceWeights
+from tinyyolo3.engine.cuda.weights import DeviceWeights, Way
+from tinyyolo3.errors import BackendError, InputError
 from tinyyolo3.layers.convolution.cuda_algorithms import gpu_of
+from tinyyolo3.layers.convolution.cuda_mma_tiles import FP16, PRECISIONS, Precision
 from tinyyolo3.layers.layout import map_to_nchw_cuda, nchw_to_map_cuda
 from tinyyolo3.network import specs
 from tinyyolo3.network.graph import Graph
@@ -65,11 +68,24 @@ class CudaEngine:
 
     Attributes:
         target: where it runs.
+        precision: what tensor cores multiply; None for float32 without them.
     """
 
-    def __init__(self, target: Target, parameters: Parameters) -> None:
-        """Note where to run, and the parameters, folded or not, as the graphs to run will be."""
+    def __init__(self, target: Target, parameters: Parameters, precision: str = "fp32") -> None:
+        """Note where to run, and the parameters.
+
+        Args:
+            target: where to run.
+            parameters: folded or not, as the graphs to run will be; folded but for float32.
+            precision: "fp32"; or "fp16" or "tf32", for convolutions on tensor cores.
+
+        Raises:
+            BackendError: the target's GPU has no such tensor cores.
+        """
         self.target = target
+        self.precision = PRECISIONS.get(precision)
+        if self.precision is not None:
+            _check_tensor_cores(target, self.precision)
         self._weights = DeviceWeights(target, parameters)
         self._runs: Kept[Run] = Kept(KEPT_RUNS)
         self._lock = RLock()
@@ -89,15 +105,26 @@ class CudaEngine:
         Raises:
             BackendError: they do not fit.
         """
-        gpu = gpu_of(self.target)
         with self._lock:
             for layer in graph.layers:
-                match layer:
-                    case specs.Convolutional() if convolution_operation(layer) == "convolution":
-                        self._weights.of(layer, convolution_algorithm(layer, images, gpu))
-                    case specs.Convolutional() | specs.Connected():
-                        self._weights.of(layer)
+                if not isinstance(layer, specs.Convolutional | specs.Connected):
+                    continue
+                try:
+                    self._weights.of(layer, self._way(layer, images))
+                except InputError:
+                    raise overflow_error(graph, layer, "its weights") from None
             self.target.synchronize()
+
+    def _way(self, layer: specs.Convolutional | specs.Connected, images: int) -> Way:
+        """Return what the form of a layer's weights depends on."""
+        if isinstance(layer, specs.Connected):
+            return None
+        operation = convolution_operation(layer, self.precision)
+        if operation == "convolution mma":
+            return self.precision
+        if operation == "convolution":
+            return convolution_algorithm(layer, images, gpu_of(self.target))
+        return None
 
     def program(
         self, target: Target, graph: Graph, images: int, wanted: Sequence[int] | None = None
@@ -112,12 +139,30 @@ class CudaEngine:
         """
         with self._lock:
             self.prepare(graph, images)
-            plan = plan_network(graph, images, wanted)
-            return Program(target, graph, plan, images, self._weights)
+            plan = plan_network(graph, images, wanted, self.precision)
+            return Program(target, graph, plan, images, self._weights, self.precision)
 
     def forward(self, graph: Graph, x: FloatArray) -> list[FloatArray]:
-        """Return the network's outputs for a batch of the graph's input size."""
-        return self._run(graph, x, graph.output_indices)
+        """Return the network's outputs for a batch of the graph's input size.
+
+        Raises:
+            BackendError: numbers overflow in fp16.
+        """
+        found = self._run(graph, x, graph.output_indices)
+        if self.precision is FP16:
+            finite = [all(np.isfinite(y[image]).all() for y in found) for image in range(len(x))]
+            self.check_overflow(graph, x[np.logical_not(finite)])
+        return found
+
+    def check_overflow(self, graph: Graph, x: FloatArray) -> None:
+        """Look for an overflow in the pictures of a batch whose outputs are not finite.
+
+        Raises:
+            BackendError: there is one; of each picture the first layer's is looked for.
+        """
+        for image in range(len(x)):
+            every = range(len(graph.layers))
+            check_overflow(graph, self.outputs(graph, x[image : image + 1], every))
 
     def outputs(self, graph: Graph, x: FloatArray, wanted: Sequence[int]) -> dict[int, FloatArray]:
         """Return the outputs of chosen layers; a head's is activated."""
@@ -130,3 +175,13 @@ class CudaEngine:
 
         with self._lock:
             return self._runs.get((graph.input_shape, len(x), wanted), make)(x)
+
+
+def _check_tensor_cores(target: Target, precision: Precision) -> None:
+    """Refuse a precision that a target's GPU is too old for."""
+    gpu = getattr(target, "gpu", None)
+    if gpu is not None and int(gpu.architecture.removeprefix("sm_")) < precision.least_architecture:
+        raise BackendError(
+            f'precision="{precision.name}" needs tensor cores of sm_{precision.least_architecture} '
+            f"or later; {gpu.name} is {gpu.architecture}"
+        )

@@ -8,10 +8,11 @@ from typing import Any
 from tinyyolo3.backends.cuda import CUDA
 from tinyyolo3.cuda.maps import DeviceMap
 from tinyyolo3.cuda.target import DeviceArray, Target
-from tinyyolo3.engine.cuda.convolutions import convolution_algorithm
-from tinyyolo3.engine.cuda.weights import DeviceWeights, LayerWeights
+from tinyyolo3.engine.cuda.convolutions import convolution_algorithm, convolution_tile
+from tinyyolo3.engine.cuda.weights import DeviceWeights, LayerWeights, Way
 from tinyyolo3.engine.plan import Place, Step
-from tinyyolo3.layers.convolution.cuda_algorithms import Algorithm, gpu_of
+from tinyyolo3.layers.convolution.cuda_algorithms import gpu_of
+from tinyyolo3.layers.convolution.cuda_mma_tiles import Precision
 from tinyyolo3.layers.pixelwise import channel_range
 from tinyyolo3.network import specs
 from tinyyolo3.network.graph import Graph
@@ -30,6 +31,7 @@ class Lowering:
         weights: the layers' parameters in the target's memory.
         map_of: finds the map of a place in the arena.
         workspace: what convolutions share that are cut along their sums, one after the other.
+        precision: what tensor cores multiply; None without them.
     """
 
     target: Target
@@ -37,6 +39,7 @@ class Lowering:
     weights: DeviceWeights
     map_of: Callable[[Place | None], DeviceMap]
     workspace: DeviceArray
+    precision: Precision | None = None
 
 
 def lower_step(low: Lowering, step: Step) -> list[Launch]:
@@ -103,7 +106,7 @@ def _convolution(
     low: Lowering, step: Step, layer: specs.Convolutional, x: DeviceMap, out: DeviceMap
 ) -> list[Launch]:
     """Convolve, activate, and add the residual of a shortcut that is fused."""
-    algorithm: Algorithm | None = None
+    way: Way = None
     options: dict[str, Any] = {
         "size": layer.size,
         "stride": layer.stride,
@@ -113,11 +116,15 @@ def _convolution(
         "residual": None if step.residual is None else low.map_of(step.residual),
     }
     if step.algorithm == "convolution":
-        algorithm = convolution_algorithm(layer, x.images, gpu_of(low.target))
-        options |= {"algorithm": algorithm, "workspace": low.workspace}
+        way = convolution_algorithm(layer, x.images, gpu_of(low.target))
+        options |= {"algorithm": way, "workspace": low.workspace}
+    elif step.algorithm == "convolution mma" and low.precision is not None:
+        way = low.precision
+        tile = convolution_tile(layer, x.images, way, gpu_of(low.target))
+        options |= {"precision": way, "tile": tile, "workspace": low.workspace}
     else:
         options["groups"] = layer.groups
-    own = low.weights.of(layer, algorithm)
+    own = low.weights.of(layer, way)
     launcher = CUDA.functions[step.algorithm]
     convolve = partial(launcher, low.target, x, own.weights, own.biases, out, **options)
     return [convolve, *_normalization(low, layer, own, out)]

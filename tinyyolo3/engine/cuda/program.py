@@ -1,5 +1,7 @@
 """A plan made ready for a target: its arena, and the launches of its steps in order."""
 
+import numpy as np
+
 from tinyyolo3.cuda.maps import DeviceMap, map_size
 from tinyyolo3.cuda.target import Target
 from tinyyolo3.engine.cuda.convolutions import shared_workspace_floats
@@ -8,6 +10,7 @@ from tinyyolo3.engine.cuda.weights import DeviceWeights
 from tinyyolo3.engine.plan import INPUT, Place, Plan
 from tinyyolo3.layers.convolution.cuda import new_workspace
 from tinyyolo3.layers.convolution.cuda_algorithms import gpu_of
+from tinyyolo3.layers.convolution.cuda_mma_tiles import Precision
 from tinyyolo3.network.graph import Graph
 
 #: Steps that stand for the caller's own copies: what writes the input, what reads the outputs.
@@ -29,6 +32,7 @@ class Program:
         plan: Plan,
         images: int,
         weights: DeviceWeights,
+        precision: Precision | None = None,
     ) -> None:
         """Allocate the arena and lower the plan.
 
@@ -38,12 +42,15 @@ class Program:
             plan: their plan for so many images.
             images: pictures in the batch.
             weights: the layers' parameters in the target's memory.
+            precision: what tensor cores multiply, as the plan has it.
         """
         self.graph, self.plan, self.images, self._target = graph, plan, images, target
         self.arena = target.empty(plan.arena_bytes // 4)
-        floats = shared_workspace_floats(graph, plan, images, gpu_of(target))
+        # The same memory, as numbers of so many bytes.
+        self._numbers = {4: self.arena, 2: self.arena.view(np.float16)}
+        floats = shared_workspace_floats(graph, plan, images, gpu_of(target), precision)
         workspace = new_workspace(target, floats)
-        low = Lowering(target, graph, weights, self.map_of, workspace)
+        low = Lowering(target, graph, weights, self.map_of, workspace, precision)
         steps = [step for step in plan.steps if step.algorithm not in BOUNDARIES]
         self._launches: list[Launch] = [launch for s in steps for launch in lower_step(low, s)]
         self.input = self.map_of(next(s.output for s in plan.steps if s.layer == INPUT))
@@ -59,8 +66,8 @@ class Program:
         """Return the map that lies in a place."""
         assert place is not None
         channels, height, width = place.shape
-        pitch = place.stride // 4
-        start = (self.plan.buffers[place.buffer].offset + place.offset) // 4
+        pitch = place.stride // place.element_bytes
+        start = (self.plan.buffers[place.buffer].offset + place.offset) // place.element_bytes
         size = map_size(self.images * height * width, channels, pitch)
-        data = self.arena[start : start + size]
+        data = self._numbers[place.element_bytes][start : start + size]
         return DeviceMap(data, self.images, height, width, channels, pitch)
