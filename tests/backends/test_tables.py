@@ -80,9 +80,7 @@ class TestDevices:
     def test_what_only_a_gpu_does_decides(self) -> None:
         wish = {"gpu_only": "precision='fp16'"}
         assert select_target("auto", **wish) is select_target("cuda", **wish) is self.target
-        with pytest.raises(
-            BackendError, match="device='cpu': precision='fp16' belongs to d"
-        ):
+        with pytest.raises(BackendError, match="device='cpu': precision='fp16' belongs to d"):
             select_target("cpu", **wish)
         both = "^precision='fp16' belongs to device='cuda', memory='low' to device='cpu'$"
         with pytest.raises(BackendError, match=both):

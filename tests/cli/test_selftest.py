@@ -11,10 +11,13 @@ def test_the_table_has_a_line_for_each_kernel(command) -> None:
     ending = command("selftest", "--device", "host", "--only", "pool")
     assert (ending.status, ending.err) == (0, "")
     lines = ending.out.splitlines()
-    assert lines[0].split() == ["kernel", "file", "shapes", "largest", "error", "allowed"]
-    assert [line.split()[0] for line in lines[1:3]] == ["avgpool", "maxpool"]
-    assert lines[2].split() == ["maxpool", "maxpool.cu", "2", "0", "exact", "ok"]
-    assert lines[-1] == "4 shapes of 2 kernels: all ok"
+    heads = ["kernel", "file", "shapes", "largest", "error", "allowed", "relative"]
+    assert lines[0].split() == heads
+    names = [line.split("  ")[0] for line in lines[1:5]]
+    assert names == ["avgpool", "maxpool", "avgpool, fp16", "maxpool, fp16"]
+    assert lines[2].split() == ["maxpool", "maxpool.cu", "2", "0", "exact", "0", "ok"]
+    assert 1e-5 < float(lines[3].split()[-2]) < 1e-3, "what rounding to halves makes of a mean"
+    assert lines[-1] == "8 shapes of 4 kernels: all ok"
 
 
 def test_what_the_cpu_runs_is_tested_too(command) -> None:
@@ -27,7 +30,7 @@ def test_a_wrong_kernel_gives_status_1_and_is_named(command, monkeypatch) -> Non
     monkeypatch.setattr(cases, "run_on_target", lambda *_: [np.zeros((2, 8, 7, 5))])
     ending = command("selftest", "--device", "host", "--only", "maxpool")
     assert ending.status == 1
-    assert ending.out.count("FAILED") == 2
+    assert ending.out.count("FAILED") == 3
     assert "maxpool, 2x8x13x9 size=2 stride=2: wrong numbers" in ending.out
 
 

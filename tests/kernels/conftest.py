@@ -17,7 +17,8 @@ def budgeted(file: str, name: str) -> tuple[str, str]:
     """
     if file != "convolution_mma.cu":
         return file, name
-    element, _output, _activation, *numbers, _cached = name.partition("<")[2].rstrip(">").split(", ")
+    arguments = name.partition("<")[2].rstrip(">").split(", ")
+    element, _output, _activation, *numbers, _cached = arguments
     numbers[2] = str(int(numbers[2]) * (2 if element == "half" else 4))
     return file, " ".join(numbers)
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Run every kernel on a few shapes, odd ones among them, and compare what it computes with its plain
-definition in NumPy. Prints a line for each; the exit status is 1 if one is wrong.
+definition in NumPy. Prints a line for each, with the largest error, how much is allowed there, and
+the largest error as a part of the largest number; the exit status is 1 if one is wrong.
 """
 EXAMPLES = """\
 examples:
@@ -26,7 +27,7 @@ examples:
 """
 
 #: Columns of numbers, which stand at the right.
-RIGHT = frozenset({"shapes", "largest error", "allowed"})
+RIGHT = frozenset({"shapes", "largest error", "allowed", "relative"})
 #: Seeds the order in which the CPU runs blocks and threads.
 SEED = 1
 
@@ -94,6 +95,7 @@ def describe(outcomes: "Sequence[Outcome]") -> list[str]:
     rows = []
     for name, own in by_name.items():
         worst = max(own, key=lambda outcome: outcome.error / (outcome.tolerance or 1.0))
+        relative = max(outcome.relative for outcome in own)
         rows.append(
             (
                 name,
@@ -101,10 +103,11 @@ def describe(outcomes: "Sequence[Outcome]") -> list[str]:
                 str(len(own)),
                 f"{worst.error:.1e}" if worst.error else "0",
                 f"{worst.tolerance:.1e}" if worst.tolerance else "exact",
+                f"{relative:.1e}" if relative else "0",
                 "ok" if all(outcome.passed for outcome in own) else "FAILED",
             )
         )
-    heads = ("kernel", "file", "shapes", "largest error", "allowed", "")
+    heads = ("kernel", "file", "shapes", "largest error", "allowed", "relative", "")
     failures = [outcome for outcome in outcomes if not outcome.passed]
     lines = [
         f"{outcome.case.name}, {outcome.case.label}: {outcome.problem}" for outcome in failures

@@ -1,10 +1,12 @@
 """The self-test's cases around the network: pictures in, heads, boxes out."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from tinyyolo3.arrays import ByteArray
 from tinyyolo3.boxes.call_cuda import CallBuffers
@@ -30,6 +32,7 @@ from tinyyolo3.selftest.case import (
     Expected,
     Prepared,
     Size,
+    case_in_halves,
     map_case,
     normal,
     read_map,
@@ -66,16 +69,16 @@ def resize(
     geometries = [resize_geometry(p.shape[1], p.shape[0], *network, mode) for p in pictures]
     shape = (len(pictures), channels, network[1], network[0])
 
-    def prepare(target: Target) -> Prepared:
+    def prepare(target: Target, dtype: DTypeLike = np.float32) -> Prepared:
         frames = np.empty(len(pictures), FRAME)
         fill_frames(frames, geometries)
         pixels = target.upload(np.concatenate([picture.reshape(-1) for picture in pictures]))
         table = target.upload(frames.view(np.uint8))
-        out = untouched_map(target, shape, margin)
+        out = untouched_map(target, shape, margin, dtype)
         return Prepared(
             lambda: network_input_cuda(target, pixels, table, out),
             lambda: [read_map(target, out)],
-            sum(picture.nbytes for picture in pictures) + 4 * int(np.prod(shape)),
+            sum(picture.nbytes for picture in pictures) + out.data.nbytes,
         )
 
     def seen(picture: ByteArray) -> ByteArray:
@@ -86,7 +89,7 @@ def resize(
         return np.stack(inputs)
 
     label = " and ".join("x".join(map(str, size)) for size in sizes)
-    return Case(
+    case = Case(
         "resize",
         ("resize.cu",),
         f"{label} to {'x'.join(map(str, shape))} {mode}",
@@ -94,6 +97,7 @@ def resize(
         lambda: [Expected(fitted(network_input_reference))],
         lambda: [fitted(network_input_numba)],
     )
+    return replace(case, in_halves=lambda: case_in_halves(case, partial(prepare, dtype=np.float16)))
 
 
 def yolo(shape: Size, classes: int, scale_x_y: float = 1.0, margin: int = 0) -> Case:
@@ -116,6 +120,7 @@ def yolo(shape: Size, classes: int, scale_x_y: float = 1.0, margin: int = 0) -> 
         expected,
         margin=margin,
         on_cpu=lambda: yolo_forward_numba(x, anchors=anchors, **options),
+        halves=False,
     )
 
 
@@ -137,6 +142,7 @@ def region(shape: Size, anchors: int) -> Case:
         partial(region_forward_cuda, anchors=anchors),
         expected,
         on_cpu=lambda: region_forward_numba(x, anchors=anchors, classes=classes),
+        halves=False,
     )
 
 

@@ -1,24 +1,27 @@
 """A case of the self-test: a kernel, numbers for it, and what has to come out."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from tinyyolo3.arrays import FloatArray
 from tinyyolo3.cuda.maps import DeviceMap, download_map, map_size, upload_map
 from tinyyolo3.cuda.target import Target
 from tinyyolo3.errors import TinyYoloError
+from tinyyolo3.testing import tolerances
 
 #: Numbers of any type, or records of them.
 Array = NDArray[Any]
 #: A map's images, channels, rows and columns.
 Size = tuple[int, int, int, int]
 
-#: What stands in memory that a kernel must not write: a NaN that no arithmetic gives.
-_UNTOUCHED = np.uint32(0x7FEBCDEF)
+#: What stands in memory that a kernel must not write: the bits of a NaN that no arithmetic gives,
+#: by the bytes of a number.
+_UNTOUCHED: dict[int, np.unsignedinteger[Any]] = {4: np.uint32(0x7FEBCDEF), 2: np.uint16(0x7EBC)}
 
 
 class CaseError(TinyYoloError):
@@ -65,6 +68,7 @@ class Case:
         expected: computes what has to come out, by the plain reference.
         on_cpu: the same by what runs on the CPU instead of a kernel; None where that is the
             reference itself.
+        in_halves: makes the same case of maps of halves; None where the kernel has no such form.
     """
 
     name: str
@@ -73,6 +77,7 @@ class Case:
     prepare: Callable[[Target], Prepared]
     expected: Callable[[], list[Expected]]
     on_cpu: Callable[[], list[Array]] | None = None
+    in_halves: "Callable[[], Case] | None" = None
 
 
 def map_case(
@@ -87,6 +92,7 @@ def map_case(
     margin: int = 0,
     arrays: Sequence[Array] = (),
     on_cpu: Callable[[], FloatArray] | None = None,
+    halves: bool = True,
 ) -> Case:
     """Return a case of a kernel from maps to a map.
 
@@ -94,7 +100,7 @@ def map_case(
         name: what is computed.
         file: the kernel's file.
         label: options and whatever else there is to say besides the first input's shape.
-        inputs: float32 (N, C, H, W).
+        inputs: float32 (N, C, H, W), of numbers that halves have too.
         shape: the output's (N, C, H, W).
         launch: called with the target, the inputs' `DeviceMap`s, `arrays` in the target's memory,
             and the output's `DeviceMap`.
@@ -102,20 +108,21 @@ def map_case(
         margin: how many numbers follow each pixel of each map that belong to others.
         arrays: further arrays that the kernel reads.
         on_cpu: computes the output on the CPU.
+        halves: whether the kernel has a form for maps of halves.
     """
 
-    def prepare(target: Target) -> Prepared:
-        maps = [upload_map(target, x, x.shape[1] + margin) for x in inputs]
-        out = untouched_map(target, shape, margin)
+    def prepare(target: Target, dtype: DTypeLike = np.float32) -> Prepared:
+        maps = [upload_map(target, x.astype(dtype), x.shape[1] + margin) for x in inputs]
+        out = untouched_map(target, shape, margin, dtype)
         others = [target.upload(array) for array in arrays]
-        moved = sum(x.nbytes for x in inputs) + sum(array.nbytes for array in arrays)
+        moved = sum(x.size for x in inputs) + int(np.prod(shape))
         return Prepared(
             lambda: launch(target, *maps, *others, out),
             lambda: [read_map(target, out)],
-            moved + 4 * int(np.prod(shape)),
+            moved * np.dtype(dtype).itemsize + sum(array.nbytes for array in arrays),
         )
 
-    return Case(
+    case = Case(
         name,
         (file,),
         " ".join(["x".join(map(str, x.shape)) for x in inputs[:1]] + [label]).rstrip(),
@@ -123,14 +130,45 @@ def map_case(
         lambda: [expected()],
         None if on_cpu is None else (lambda: [on_cpu()]),
     )
+    if not halves:
+        return case
+    return replace(case, in_halves=lambda: case_in_halves(case, partial(prepare, dtype=np.float16)))
 
 
-def untouched_map(target: Target, shape: Size, margin: int) -> DeviceMap:
+def case_in_halves(case: Case, prepare: Callable[[Target], Prepared]) -> Case:
+    """Return a case of maps of halves, whose results are rounded to them.
+
+    Args:
+        case: of maps of floats.
+        prepare: puts the numbers into a target's memory, as halves.
+    """
+    return replace(
+        case,
+        name=f"{case.name}, fp16",
+        prepare=prepare,
+        expected=lambda: [stored_in_halves(one) for one in case.expected()],
+        on_cpu=None,
+        in_halves=None,
+    )
+
+
+def stored_in_halves(expected: Expected) -> Expected:
+    """Return what has to come out where it is rounded to halves."""
+    if not np.any(expected.tolerance):
+        return Expected(expected.values.astype(np.float16))
+    allowed = np.asarray(expected.tolerance)
+    rounding = tolerances.rounded_to_half(np.abs(expected.values) + allowed)
+    return Expected(expected.values, allowed + rounding)
+
+
+def untouched_map(
+    target: Target, shape: Size, margin: int, dtype: DTypeLike = np.float32
+) -> DeviceMap:
     """Return a map (N, C, H, W) in which, and beside whose channels, nobody has written yet."""
     images, channels, height, width = shape
     pitch = channels + margin
     size = map_size(images * height * width, channels, pitch)
-    data = target.upload(np.full(size, _UNTOUCHED).view(np.float32))
+    data = target.upload(np.full(size, _UNTOUCHED[np.dtype(dtype).itemsize]).view(dtype))
     return DeviceMap(data, images, height, width, channels, pitch)
 
 
@@ -141,14 +179,16 @@ def read_map(target: Target, out: DeviceMap) -> FloatArray:
         CaseError: something was written beside its channels.
     """
     target.synchronize()
-    rows = np.full(out.pixels * out.pitch, _UNTOUCHED)
     found = target.download(out.data)
-    rows[: found.size] = found.view(np.uint32)
-    if (rows.reshape(-1, out.pitch)[:, out.channels :] != _UNTOUCHED).any():
+    untouched = _UNTOUCHED[found.itemsize]
+    rows = np.full(out.pixels * out.pitch, untouched)
+    rows[: found.size] = found.view(untouched.dtype)
+    if (rows.reshape(-1, out.pitch)[:, out.channels :] != untouched).any():
         raise CaseError("the kernel writes beside its map")
     return download_map(target, out)
 
 
 def normal(seed: int, *shape: int) -> NDArray[np.float32]:
-    """Return float32 numbers of a standard normal distribution."""
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+    """Return numbers of a standard normal distribution, rounded to halves, as float32."""
+    values = np.random.default_rng(seed).standard_normal(shape)
+    return values.astype(np.float16).astype(np.float32)

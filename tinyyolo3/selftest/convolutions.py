@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from tinyyolo3.arrays import FloatArray
 from tinyyolo3.cuda.maps import upload_map
@@ -33,6 +34,7 @@ from tinyyolo3.selftest.case import (
     Expected,
     Prepared,
     Size,
+    case_in_halves,
     normal,
     read_map,
     untouched_map,
@@ -123,7 +125,8 @@ def convolution_cases() -> Iterator[Case]:
 
 def direct(problem: Problem) -> Case:
     """The first rung: a thread for each output."""
-    return _case("direct", problem, partial(conv_forward_direct_cuda, groups=problem.groups))
+    launch = partial(conv_forward_direct_cuda, groups=problem.groups)
+    return _case("direct", problem, launch, halves=True)
 
 
 def tiled(problem: Problem) -> Case:
@@ -134,7 +137,7 @@ def tiled(problem: Problem) -> Case:
 def depthwise(problem: Problem) -> Case:
     """A filter for each channel."""
     launch = partial(conv_forward_depthwise_cuda, groups=problem.groups)
-    return _case("depthwise", problem, launch, on_cpu=conv_forward_depthwise)
+    return _case("depthwise", problem, launch, on_cpu=conv_forward_depthwise, halves=True)
 
 
 def by_algorithm(problem: Problem, algorithm: Algorithm) -> Case:
@@ -166,6 +169,7 @@ def _case(
     workspace: int | None = None,
     amplification: float = 1.0,
     on_cpu: Callable[..., FloatArray] | None = None,
+    halves: bool = False,
 ) -> Case:
     """Return the case of one kernel.
 
@@ -178,6 +182,7 @@ def _case(
         workspace: how many numbers of workspace to give it; None for none.
         amplification: of rounding errors, by something else than a plain sum.
         on_cpu: computes the sums on the CPU, where that has an algorithm of its own for it.
+        halves: whether the kernel has a form for maps of halves.
     """
     x, weights, biases = problem.arrays()
     shape = problem.output_shape
@@ -185,19 +190,20 @@ def _case(
     names = ("stride", "padding", "dilation")
     window: dict[str, Any] = {name: getattr(problem, name) for name in names}
 
-    def prepare(target: Target) -> Prepared:
-        here = upload_map(target, x, x.shape[1] + problem.margin)
+    def prepare(target: Target, dtype: DTypeLike = np.float32) -> Prepared:
+        here = upload_map(target, x.astype(dtype), x.shape[1] + problem.margin)
         arrays = [target.upload(pack(weights)), target.upload(biases)]
-        out = untouched_map(target, shape, problem.margin)
+        out = untouched_map(target, shape, problem.margin, dtype)
         options = {**window, "size": problem.size, "activation": problem.kind}
         if residual is not None:
-            options["residual"] = upload_map(target, residual, shape[1] + problem.margin)
+            added = residual.astype(dtype)
+            options["residual"] = upload_map(target, added, shape[1] + problem.margin)
         if workspace is not None:
             options["workspace"] = new_workspace(target, workspace)
         return Prepared(
             lambda: launch(target, here, *arrays, out, **options),
             lambda: [read_map(target, out)],
-            x.nbytes + weights.nbytes + biases.nbytes + 4 * int(np.prod(shape)),
+            here.data.nbytes + weights.nbytes + biases.nbytes + out.data.nbytes,
         )
 
     def activated(sums: FloatArray, activate: Callable[..., FloatArray]) -> FloatArray:
@@ -220,7 +226,7 @@ def _case(
         sums = on_cpu(x, weights, biases, **window, groups=problem.groups)
         return [activated(sums, activation_forward_numba)]
 
-    return Case(
+    case = Case(
         f"convolution, {rung}",
         (f"convolution_{rung}.cu",),
         f"{problem.label} {label}".rstrip(),
@@ -228,3 +234,6 @@ def _case(
         expected,
         None if on_cpu is None else run_on_cpu,
     )
+    if not halves:
+        return case
+    return replace(case, in_halves=lambda: case_in_halves(case, partial(prepare, dtype=np.float16)))

@@ -1,8 +1,10 @@
 """The self-test's cases of layers that compute, pick or move single numbers."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from tinyyolo3.cuda.maps import upload_map
 from tinyyolo3.cuda.target import Target
@@ -36,7 +38,15 @@ from tinyyolo3.layers.upsample import (
     upsample_forward_numba,
     upsample_forward_reference,
 )
-from tinyyolo3.selftest.case import Case, Expected, Prepared, Size, map_case, normal
+from tinyyolo3.selftest.case import (
+    Case,
+    Expected,
+    Prepared,
+    Size,
+    case_in_halves,
+    map_case,
+    normal,
+)
 from tinyyolo3.testing import tolerances
 
 
@@ -81,17 +91,18 @@ def layout_out(shape: Size, margin: int = 0) -> Case:
     """From a map's order to NumPy's."""
     x = normal(11, *shape)
 
-    def prepare(target: Target) -> Prepared:
-        here = upload_map(target, x, shape[1] + margin)
+    def prepare(target: Target, dtype: DTypeLike = np.float32) -> Prepared:
+        here = upload_map(target, x.astype(dtype), shape[1] + margin)
         out = target.empty(x.size)
         return Prepared(
             lambda: map_to_nchw_cuda(target, here, out),
             lambda: [target.download(out).reshape(shape)],
-            2 * x.nbytes,
+            x.nbytes + here.data.nbytes,
         )
 
     label = "x".join(map(str, shape))
-    return Case("layout, out", ("layout.cu",), label, prepare, lambda: [Expected(x)])
+    case = Case("layout, out", ("layout.cu",), label, prepare, lambda: [Expected(x)])
+    return replace(case, in_halves=lambda: case_in_halves(case, partial(prepare, dtype=np.float16)))
 
 
 def maxpool(shape: Size, size: int, stride: tuple[int, int], padding: int, margin: int = 0) -> Case:

@@ -1,7 +1,7 @@
 """Running the cases, on a target or on the CPU."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -12,6 +12,7 @@ from tinyyolo3.selftest.boxes import box_cases
 from tinyyolo3.selftest.case import Array, Case, Expected
 from tinyyolo3.selftest.convolutions import convolution_cases
 from tinyyolo3.selftest.layers import layer_cases
+from tinyyolo3.selftest.tensor_cores import tensor_core_cases
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Outcome:
         error: the largest difference from what had to come out; infinite where NaN or a wrong
             shape did.
         tolerance: what was allowed there; 0 where the numbers have to be equal.
+        relative: the largest difference divided by the largest number, both of one array.
         problem: what went wrong, in a line; None when all is well.
     """
 
@@ -30,6 +32,7 @@ class Outcome:
     error: float
     tolerance: float
     problem: str | None
+    relative: float = 0.0
 
     @property
     def passed(self) -> bool:
@@ -39,7 +42,8 @@ class Outcome:
 
 def all_cases() -> list[Case]:
     """Return every case: each kernel on a few fixed shapes, odd ones among them."""
-    return [*layer_cases(), *convolution_cases(), *box_cases()]
+    cases = [*layer_cases(), *convolution_cases(), *tensor_core_cases(), *box_cases()]
+    return cases + [case.in_halves() for case in cases if case.in_halves is not None]
 
 
 def run_cases(cases: Sequence[Case], target: Target | None) -> Iterator[Outcome]:
@@ -72,14 +76,23 @@ def _judge(case: Case, run: Callable[[], list[Array]]) -> Outcome:
     except TinyYoloError as problem:
         return Outcome(case, np.inf, 0.0, str(problem).strip())
     worst = Outcome(case, 0.0, 0.0, None)
-    score = -1.0
+    score, relative = -1.0, 0.0
     for values, expected in zip(found, case.expected(), strict=True):
         error, tolerance = largest_error(values, expected)
         if not error <= tolerance:
-            return Outcome(case, error, tolerance, "wrong numbers")
+            return Outcome(case, error, tolerance, "wrong numbers", np.inf)
+        relative = max(relative, relative_error(values, expected))
         if (own := error / (tolerance or 1.0)) > score:
             score, worst = own, Outcome(case, error, tolerance, None)
-    return worst
+    return replace(worst, relative=relative)
+
+
+def relative_error(found: Array, expected: Expected) -> float:
+    """Return the largest difference of finite numbers, divided by the largest of them."""
+    a, b = found.astype(np.float64), expected.values.astype(np.float64)
+    finite = np.isfinite(a) & np.isfinite(b)
+    largest = np.abs(b[finite]).max(initial=0.0)
+    return float(np.abs(a - b)[finite].max(initial=0.0) / largest) if largest else 0.0
 
 
 def largest_error(found: Array, expected: Expected) -> tuple[float, float]:

@@ -1,5 +1,7 @@
 """A plan made ready for a target: its arena, and the launches of its steps in order."""
 
+from itertools import zip_longest
+
 import numpy as np
 
 from tinyyolo3.cuda.maps import DeviceMap, map_size
@@ -52,7 +54,10 @@ class Program:
         workspace = new_workspace(target, floats)
         low = Lowering(target, graph, weights, self.map_of, workspace, precision)
         steps = [step for step in plan.steps if step.algorithm not in BOUNDARIES]
-        self._launches: list[Launch] = [launch for s in steps for launch in lower_step(low, s)]
+        pairs = zip_longest(steps, steps[1:])
+        self._launches: list[Launch] = [
+            launch for step, after in pairs for launch in lower_step(low, step, after)
+        ]
         self.input = self.map_of(next(s.output for s in plan.steps if s.layer == INPUT))
         unpacked = (step.inputs[0] for step in plan.steps if step.algorithm == "unpack")
         self.outputs = tuple(self.map_of(place) for place in unpacked)
