@@ -78,8 +78,8 @@ def load(
             half the memory.
         precision: "fp32"; on the CPU "bf16" for products of bfloat16 numbers: quicker, with
             confidences off by up to 0.02, on processors that have an instruction for them. On a GPU
-            "fp16" for maps and products in half precision, the quickest, with confidences off by up
-            to 0.02; or "tf32" for float32 maps and products of 11 bits, from sm_80 on.
+            "fp16" for maps and products in half precision, with confidences off by up to 0.02; or
+            "tf32" for float32 maps and products of numbers of 11 bits, from sm_80 on.
 
     Returns:
         A detector. Of a classifier only `forward` and `network` work.

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 #: The precisions in which a network can be computed, and what help says of them.
 CPU_PRECISIONS = {"fp32": "", "bf16": "bf16, on a CPU: quicker, confidences off by up to 0.02"}
 GPU_PRECISIONS = {
-    "fp16": "fp16, on a GPU: much quicker, as exact as bf16 or better",
-    "tf32": "tf32, on a GPU: in between",
+    "fp16": "fp16, on a GPU: for speed, confidences off by up to 0.02",
+    "tf32": "tf32, on a GPU: in between, for networks whose numbers are too large for fp16",
 }
 
 #: An argument by these names is a model or a picture that `--json` would overwrite.

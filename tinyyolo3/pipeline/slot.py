@@ -49,7 +49,8 @@ class BatchPath:
         self._program = engine.program(target, graph, images)
         geometries = head_geometries(graph)
         size = (self._width, self._height)
-        watched = watched_logits(graph) if engine.precision is FP16 else None
+        plan, half = self._program.plan, engine.precision is FP16
+        watched = watched_logits(graph, plan) if half else None
         self._heads = device_heads(target, self._program.outputs, geometries, size, watched)
         self._call = CallBuffers.allocate(target, images, geometries[0].classes)
         self._set_capacity(FIRST_CAPACITY)

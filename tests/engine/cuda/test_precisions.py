@@ -287,26 +287,35 @@ class TestOverflow:
         with pytest.raises(BackendError, match=r"layer 2 \[convolutional\]: its weights exceed"):
             engine.prepare(case.graph)
 
-    def test_nan_among_the_weights_is_no_overflow(self, target: Target) -> None:
+    def test_what_is_not_finite_from_the_start_is_no_overflow(self, target: Target) -> None:
         case = make_case(CHAIN.format(activation="leaky", section=""), seed=1)
         broken = changed(case, 1, "biases", lambda biases: biases.fill(np.nan))
         engine = CudaEngine(target, broken.parameters, "fp16")
         (found,) = engine.forward(case.graph, case.x)
         assert np.isnan(found).all()
+        engine = CudaEngine(target, case.parameters, "fp16")
+        (found,) = engine.forward(case.graph, np.full_like(case.x, np.inf))
+        assert not np.isfinite(found).any()
 
-    @pytest.mark.parametrize("section", ["nothing", "grouped last"])
-    def test_detecting_names_it_too(
-        self, target: Target, write_model: Callable, section: str
-    ) -> None:
+    @pytest.mark.parametrize("kind", ["plain", "grouped head", "head read elsewhere"])
+    def test_detecting_names_it_too(self, target: Target, write_model: Callable, kind: str) -> None:
+        """In the latter two, only some of a candidate's logits overflow, not the objectness."""
         cfg = CHAIN.format(activation="relu6", section="")
-        if section == "grouped last":  # of a candidate's logits only some overflow
-            cfg = cfg.replace("filters=14\nsize=1", "filters=14\ngroups=2\nsize=1")
+        layer = 1
+        if kind == "grouped head":
+            cfg, layer = cfg.replace("filters=14\n", "filters=14\ngroups=2\n"), 3
+        if kind == "head read elsewhere":
+            head, layer = cfg[cfg.index("[convolutional]\nfilters=14") :], 3
+            cfg += "[route]\nlayers=3\n" + head
         files = write_model(cfg)
         pictures = [np.full((20, 30, 3), 100 * i, np.uint8) for i in range(3)]
         detector = load_on(target, files.cfg, files.weights, precision="fp16")
         assert len(detector.detect(pictures, threshold=0.01)[1])
-        biases = detector.network.engine._weights.of(detector.network.layers[1], FP16).biases
-        target.copy_in(biases, np.full(8, 7e4, np.float32))
+        engine, spec = detector.network.engine, detector.network.layers[layer]
+        biases = engine._weights.of(spec, None if kind == "grouped head" else FP16).biases
+        changed = target.download(biases)
+        changed[6:] = 7e4
+        target.copy_in(biases, changed)
         for _ in range(2):  # the slots are free again
-            with pytest.raises(BackendError, match=r"tiny\.cfg:\d+: layer 1 \[convolutional\]: it"):
+            with pytest.raises(BackendError, match=rf"tiny\.cfg:\d+: layer {layer} \[conv"):
                 detector.detect(pictures, threshold=0.01, batch=3)

@@ -150,8 +150,9 @@ class CudaEngine:
         """
         found = self._run(graph, x, graph.output_indices)
         if self.precision is FP16:
-            finite = [all(np.isfinite(y[image]).all() for y in found) for image in range(len(x))]
-            self.check_overflow(graph, x[np.logical_not(finite)])
+            maps = [array.reshape(len(x), -1) for array in (x, *found)]
+            given, *finite = (np.isfinite(each).all(axis=1) for each in maps)
+            self.check_overflow(graph, x[given & ~np.logical_and.reduce(finite)])
         return found
 
     def check_overflow(self, graph: Graph, x: FloatArray) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from tinyyolo3.arrays import FloatArray
+from tinyyolo3.engine.layout import FLOAT_BYTES
+from tinyyolo3.engine.plan import Plan
 from tinyyolo3.errors import BackendError
 from tinyyolo3.network import specs
 from tinyyolo3.network.graph import Graph
@@ -48,13 +50,17 @@ def overflow_error(graph: Graph, layer: specs.Layer, what: str = "its numbers") 
     )
 
 
-def watched_logits(graph: Graph) -> tuple[int, ...]:
+def watched_logits(graph: Graph, plan: Plan) -> tuple[int, ...]:
     """Return how many of a candidate's logits have to be looked at, for each head.
 
-    One, if a convolution has made them of all channels of a pixel: if one of these is infinite, or
-    NaN, so are all of its sums (or NaN: even zero times infinity is). Otherwise all of them.
+    One, if a convolution has written them as floats, made of all channels of a pixel: if one of
+    these is infinite or NaN, so are all of its sums, for even zero times infinity is NaN. Otherwise
+    all of them.
     """
-    sources = (graph.layers[head.inputs[0]] for head in graph.heads)
-    dense = (isinstance(source, specs.Convolutional) and source.groups == 1 for source in sources)
-    entries = (5 + head.classes for head in graph.heads)
-    return tuple(1 if one else all_of_them for one, all_of_them in zip(dense, entries, strict=True))
+    whole = {
+        step.layer
+        for step in plan.steps
+        if step.algorithm == "convolution mma" and step.output is not None
+        if step.output.element_bytes == FLOAT_BYTES
+    }
+    return tuple(1 if head.inputs[0] in whole else 5 + head.classes for head in graph.heads)
