@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyyolo3.arrays import FloatArray
+from tinyyolo3.backends.cuda import CUDA
 from tinyyolo3.cuda.host import HostTarget
 from tinyyolo3.cuda.target import Target
 from tinyyolo3.engine.cuda.choose import map_layout, plan_network
 from tinyyolo3.engine.cuda.engine import CudaEngine
+from tinyyolo3.engine.cuda.overflow import check_overflow
 from tinyyolo3.errors import BackendError, InputError
 from tinyyolo3.layers.convolution.cuda_mma_tiles import FP16, PRECISIONS, Precision
 from tinyyolo3.loading import load_on
@@ -150,6 +152,27 @@ def test_logits_are_not_rounded(quick_target: Target, varied_cfg: str) -> None:
     assert (logits != logits.astype(np.float16)).mean() > 0.9
 
 
+def test_a_convolution_knows_the_next_ones_weights(
+    quick_target: Target, varied_cfg: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched = []
+    launch = CUDA.functions["convolution mma"]
+
+    def note(
+        target: Target, x: Any, packed: Any, *rest: Any, following: Any, **options: Any
+    ) -> None:
+        launched.append((packed, following))
+        launch(target, x, packed, *rest, following=following, **options)
+
+    monkeypatch.setitem(CUDA.functions, "convolution mma", note)  # type: ignore[arg-type]
+    case = make_case(varied_cfg.format(width=40, height=24), seed=3)
+    CudaEngine(quick_target, case.parameters, "fp16").forward(case.graph, case.x)
+    nexts = [packed for packed, _ in launched[1:]] + [None]
+    hints = [(hint, after) for (_, hint), after in zip(launched, nexts, strict=True)]
+    assert all(hint is None or hint is after for hint, after in hints)
+    assert sum(hint is not None for hint, _ in hints) > 2
+
+
 @precisions
 def test_results_are_the_same_from_run_to_run(varied_cfg: str, precision: Precision) -> None:
     """Also where work is done as late as a GPU does it."""
@@ -240,7 +263,8 @@ def changed(case: Case, index: int, name: str, change: Callable[[FloatArray], No
 
 
 def overflowing(biases: FloatArray) -> None:
-    biases[2:4] = 7e4, -7e4
+    """Make one channel infinite, of either sign in the next sums: two might make NaN of them."""
+    biases[2] = 7e4
 
 
 class TestOverflow:
@@ -297,6 +321,14 @@ class TestOverflow:
         (found,) = engine.forward(case.graph, np.full_like(case.x, np.inf))
         assert not np.isfinite(found).any()
 
+    def test_what_follows_from_nan_is_no_overflow(self) -> None:
+        case = make_case(CHAIN.format(activation="leaky", section=""), seed=1)
+        zeros = {layer.index: np.zeros(1) for layer in case.graph.layers}
+        check_overflow(case.graph, zeros)
+        check_overflow(case.graph, zeros | {1: np.array([np.nan]), 2: np.array([np.inf])})
+        with pytest.raises(BackendError, match="layer 1 "):
+            check_overflow(case.graph, zeros | {1: np.array([np.nan, -np.inf])})
+
     @pytest.mark.parametrize("kind", ["plain", "grouped head", "head read elsewhere"])
     def test_detecting_names_it_too(self, target: Target, write_model: Callable, kind: str) -> None:
         """In the latter two, only some of a candidate's logits overflow, not the objectness."""
@@ -314,7 +346,7 @@ class TestOverflow:
         engine, spec = detector.network.engine, detector.network.layers[layer]
         biases = engine._weights.of(spec, None if kind == "grouped head" else FP16).biases
         changed = target.download(biases)
-        changed[6:] = 7e4
+        changed[6] = 7e4
         target.copy_in(biases, changed)
         for _ in range(2):  # the slots are free again
             with pytest.raises(BackendError, match=rf"tiny\.cfg:\d+: layer {layer} \[conv"):
