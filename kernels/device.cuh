@@ -1,5 +1,5 @@
-// device.cuh -- the one header that every kernel includes, and the only file with PTX beside half.cuh
-// and tensor_cores.cuh.
+// device.cuh -- the one header that every kernel includes, and the only file with PTX beside
+// half.cuh and tensor_cores.cuh.
 //
 // A kernel is compiled twice from the same text: by NVRTC for the GPU, where each dev:: function
 // below is one or two instructions, and by a C++ compiler for the CPU (tests, `--device host`),

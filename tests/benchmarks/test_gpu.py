@@ -68,7 +68,7 @@ def test_a_short_run_writes_json_and_a_table(tmp_path: Path) -> None:
     assert results["commit"] == results["stages"]["device"]["all"]["commit"] == "abc"
     assert results["stages"]["sanitizer"]["host"]["clean"]
     assert "skipped" in results["stages"]["profile"]["all"]
-    assert "host: ['2 shapes of 1 kernel: all ok']" in done.stdout
+    assert "host: ['4 shapes of 2 kernels: all ok']" in done.stdout
 
 
 BROKEN = """

@@ -103,7 +103,7 @@ class CudaEngine:
                 otherwise, which are added when they come.
 
         Raises:
-            BackendError: they do not fit.
+            BackendError: they do not fit the memory, or overflow in fp16.
         """
         with self._lock:
             for layer in graph.layers:
@@ -111,8 +111,10 @@ class CudaEngine:
                     continue
                 try:
                     self._weights.of(layer, self._way(layer, images))
-                except InputError:
-                    raise overflow_error(graph, layer, "its weights") from None
+                except InputError as problem:
+                    if self.precision is not FP16:
+                        raise
+                    raise overflow_error(graph, layer, "its weights") from problem
             self.target.synchronize()
 
     def _way(self, layer: specs.Convolutional | specs.Connected, images: int) -> Way:
