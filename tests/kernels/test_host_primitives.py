@@ -194,3 +194,18 @@ def test_a_sum_over_the_block(module: HostModule, n: int, threads: int, seed: in
     x, y = np.ones(n, np.float32), np.zeros(1, np.float32)
     module.get_function("block_sum")((1,), (threads,), (x, y, n), outputs=(y,), seed=seed)
     assert y == n
+
+
+def test_alignment_may_be_asked_for_where_cuda_allows_it() -> None:
+    code = """
+    struct __align__(8) Pair { float first, second; };
+    extern "C" __global__ void every_fourth(const float* x, float* y) {
+      __shared__ __align__(16) float s[64];
+      const Pair pair{x[threadIdx.x], 0.f};
+      s[threadIdx.x] = pair.first;
+      __syncthreads();
+      y[threadIdx.x] = reinterpret_cast<const float4*>(s)[threadIdx.x / 4].x;
+    }"""
+    x, y = np.arange(64, dtype=np.float32), np.empty(64, np.float32)
+    HostModule(code=code).get_function("every_fourth")((1,), (64,), (x, y), outputs=(y,))
+    assert np.array_equal(y, x // 4 * 4)
