@@ -66,9 +66,8 @@ SHAPES = (
 
 def check_instances(target: Target, precision: Precision, tiny: bool) -> dict[str, Any]:
     """Return each instance's largest error as a share of what is allowed, and who exceeds it."""
-    shapes, instances = SHAPES, list(INSTANCES)
-    if tiny:
-        shapes, instances = SHAPES[3:6], instances[-3:]
+    shapes = SHAPES[3:6] if tiny else SHAPES
+    instances = list(INSTANCES)[-3:] if tiny else list(INSTANCES)
     cases = [_Case(target, precision, shape) for shape in shapes]
     shares: dict[str, float] = {}
     wrong = []
