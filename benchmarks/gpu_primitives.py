@@ -6,60 +6,20 @@ functions, which two libraries may round differently, get a table of their error
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gpu_context import Context, Record
+from gpu_launch import Array, Launch, poison, wrong
+from gpu_tensor_primitives import TENSOR_CORES
 from tinyyolo3.cuda.host import HostTarget
 from tinyyolo3.cuda.maps import MapStruct
 from tinyyolo3.cuda.target import Target
 from tinyyolo3.errors import TinyYoloError
 from tinyyolo3.testing.tolerances import ELEMENTARY_ULP
 
-SOURCE = str(Path(__file__).parent / "kernels" / "primitives.cu")
 COUNT = 4096
-Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Launch:
-    """One launch of a primitive.
-
-    Attributes:
-        kernel: its name in ``kernels/primitives.cu``.
-        args: the arguments before the outputs; arrays are uploaded.
-        outputs: the outputs as they are before the launch.
-        grid: blocks.
-        block: threads of a block.
-        shared_mem: bytes of dynamic shared memory.
-    """
-
-    kernel: str
-    args: tuple[Any, ...]
-    outputs: tuple[Array, ...]
-    grid: int = 1
-    block: int = 64
-    shared_mem: int = 0
-
-    def run(self, target: Target) -> list[Array]:
-        """Return the outputs after a launch on `target`."""
-        args = [target.upload(a) if isinstance(a, np.ndarray) else a for a in self.args]
-        outputs = [target.upload(array) for array in self.outputs]
-        target.kernel(SOURCE, self.kernel)(
-            (self.grid,), (self.block,), (*args, *outputs), shared_mem=self.shared_mem
-        )
-        target.synchronize()
-        return [target.download(array) for array in outputs]
-
-
-def poison(count: int, dtype: type = np.int32) -> Array:
-    """Return an output that nobody has written yet."""
-    return np.full(count * np.dtype(dtype).itemsize, 0xFF, np.uint8).view(dtype)
 
 
 def copies() -> tuple[Launch, list[Array]]:
@@ -174,6 +134,7 @@ def fused_multiply_add(x: Array, y: Array, z: Array) -> Array:
 
 EXACT: tuple[Callable[[], tuple[Launch, list[Array]]], ...] = (
     *(copies, shared_layout, parameters, collectives, atomics, arithmetic),
+    *TENSOR_CORES,
 )
 #: The elementary functions in the order of `elementary`, in float64.
 FUNCTIONS: dict[str, Callable[[Array], Array]] = {
@@ -214,14 +175,6 @@ def contracted(target: Target) -> bool:
     return not launch.run(target)[0].all()
 
 
-def wrong(found: list[Array], expected: list[Array]) -> int:
-    """Return how many numbers differ in a bit."""
-    return sum(
-        int((a.view(np.uint8) != b.view(np.uint8)).reshape(len(a), -1).any(axis=1).sum())
-        for a, b in zip(found, expected, strict=True)
-    )
-
-
 def measure(context: Context, part: str, record: Record) -> None:  # noqa: ARG001 (has one part)
     """Run every primitive; what is wrong is recorded, and refused at the end."""
     target = context.open_target()
@@ -229,6 +182,9 @@ def measure(context: Context, part: str, record: Record) -> None:  # noqa: ARG00
     problems = []
     for make in EXACT:
         launch, expected = make()
+        if not launch.runs_on(target):
+            record(launch.kernel, {"skipped": f"needs sm_{launch.least_architecture}"})
+            continue
         try:
             found = launch.run(target)
         except TinyYoloError as problem:
