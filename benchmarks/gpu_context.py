@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ class Context:
         logs: where logs that are worth keeping go.
         commit: the version of this project that is measured.
         deadline_s: how long the part that is running may take; it is stopped then.
+        begun: when it began, by `time.monotonic`.
     """
 
     target: str
@@ -27,11 +29,16 @@ class Context:
     logs: Path
     commit: str = "unknown"
     deadline_s: float = 600.0
+    begun: float = field(default_factory=time.monotonic)
 
     @property
     def tiny(self) -> bool:
         """Whether figures are of no interest, only that everything runs."""
         return self.target == "host"
+
+    def left_s(self) -> float:
+        """Return the time that is left to the part that is running, seconds."""
+        return self.begun + self.deadline_s - time.monotonic()
 
     def open_target(self) -> Target:
         """Return the place where kernels run."""

@@ -1,27 +1,15 @@
-"""Which kernels are quickest for each convolution, by trying them.
+"""Which kernels are quickest for each convolution in float32, by trying them."""
 
-    python benchmarks/gpu_convolutions.py RESULTS
-
-writes the quickest of a run of ``gpu.py`` to where the package looks for a device's measurements.
-The run itself calls `convolution_table`.
-"""
-
-import argparse
-import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import astuple
-from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gpu_compile import compile_ahead
 from gpu_context import Context, Record
 from gpu_timing import launch_ms
-from tinyyolo3.cuda.cubins import find_cubin
 from tinyyolo3.cuda.maps import empty_map, upload_map
-from tinyyolo3.cuda.sources import kernel_folder, read_source
 from tinyyolo3.cuda.target import DeviceArray, Target
 from tinyyolo3.darknet.config import parse_config
 from tinyyolo3.errors import TinyYoloError
@@ -33,13 +21,10 @@ from tinyyolo3.layers.convolution.cuda_algorithms import (
     algorithm_candidates,
     algorithm_cycles,
     algorithm_workspace_floats,
-    algorithms_file,
-    algorithms_text,
     choose_algorithm,
     conv_forward_cuda,
     gpu_of,
     pack_algorithm,
-    read_row,
 )
 from tinyyolo3.layers.convolution.cuda_tiles import INSTANCES, ODD
 from tinyyolo3.layers.convolution.cuda_winograd import winograd_instance
@@ -146,8 +131,7 @@ def convolution_table(context: Context, batch: int, record: Record) -> None:
     microseconds, the quickest first.
     """
     target = context.open_target()
-    if target.name == "cuda":
-        compile_ahead(target)
+    record("compile", compile_ahead(target, list(instances())))
     for problem in problems(batch, context.tiny):
         name = " ".join(map(str, astuple(problem)))
         try:
@@ -156,19 +140,12 @@ def convolution_table(context: Context, batch: int, record: Record) -> None:
             record(name, {"error": str(found)})
 
 
-def compile_ahead(target: Target) -> None:
-    """Compile all instances at once, in several processes: NVRTC takes a second for each."""
-    kernels = [("convolution_blocked.cu", tile.instance()) for tile in INSTANCES]
-    kernels.append(("convolution_blocked.cu", ODD.instance(1)))
-    kernels += [("convolution_winograd.cu", winograd_instance(tile)) for tile in INSTANCES]
-    architecture = target.gpu.architecture  # type: ignore[attr-defined]  # only a GPU has one
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        for future in [pool.submit(_compile, *kernel, architecture) for kernel in kernels]:
-            future.result()
-
-
-def _compile(file: str, name: str, architecture: str) -> None:
-    find_cubin(read_source(kernel_folder() / file), [name], architecture)
+def instances() -> Iterator[tuple[str, str]]:
+    """Yield the kernels that are tried, each with its file."""
+    for tile in (*INSTANCES, ODD):
+        yield "convolution_blocked.cu", tile.instance(1 if tile is ODD else 4)
+    for tile in INSTANCES:
+        yield "convolution_winograd.cu", winograd_instance(tile)
 
 
 def table_row(bench: Bench, gpu: Gpu) -> dict[str, Any]:
@@ -192,22 +169,3 @@ def table_row(bench: Bench, gpu: Gpu) -> dict[str, Any]:
         "chosen_us": round(us[chosen], 2),
         "tried": [[*astuple(a), round(cycles[a] / MODEL_MHZ, 2), round(us[a], 2)] for a in ordered],
     }
-
-
-def main() -> None:
-    """Write the quickest algorithms of a run to the package."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", type=Path, help="what gpu.py wrote")
-    results = json.loads(parser.parse_args().results.read_text())
-    device = results["stages"]["device"]["all"]["name"]
-    rows = dict(
-        read_row(row)
-        for part, found in results["stages"]["layers"].items()
-        for row in (found.values() if part.startswith("convolutions-") else ())
-        if isinstance(row, dict) and "algorithm" in row
-    )
-    algorithms_file(device).write_text(algorithms_text(rows))
-
-
-if __name__ == "__main__":
-    main()

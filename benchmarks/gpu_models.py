@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from tinyyolo3.testing.architectures import yolov3_tiny_config
 #: The trained network, of the folder that TINYYOLO3_REFERENCE names.
 TRAINED = "yolo-fastest-1.1-xl"
 BATCHES = (1, 8)
+#: What networks are computed in, in the order in which they are measured.
+PRECISIONS = ("fp32", "fp16", "tf32")
 
 
 def find_model(context: Context, name: str) -> Model:
@@ -89,9 +92,20 @@ class Forward:
     arena_bytes: int
 
 
-def load_ours(target: Target, model: Model) -> Detector:
+def load_ours(target: Target, model: Model, precision: str = "fp32") -> Detector:
     """Load a network onto a target."""
-    return load_on(target, model.cfg, model.weights, size=(model.side, model.side))
+    sizes = (model.side, model.side)
+    return load_on(target, model.cfg, model.weights, size=sizes, precision=precision)
+
+
+@contextmanager
+def overlapping(target: Target) -> Iterator[None]:
+    """Let launches on a GPU overlap in here, if they can."""
+    target.overlap = True  # type: ignore[attr-defined]  # only the GPU's target has it
+    try:
+        yield
+    finally:
+        target.overlap = False  # type: ignore[attr-defined]
 
 
 def prepare_forward(target: Target, detector: Detector, blob: NDArray[np.float32]) -> Forward:

@@ -1,7 +1,7 @@
 """All convolutions of yolov3 on tensor cores, one after the other in one CUDA graph."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple
 from hashlib import sha256
 from statistics import median
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gpu_models import overlapping
 from gpu_timing import spans_ms, spread
 from tinyyolo3.cuda.maps import DeviceMap, download_map, empty_map, upload_map
 from tinyyolo3.cuda.target import Target
@@ -40,12 +41,14 @@ def chain_ms(
     side: int,
     ranked: Ranking,
     runs: int,
+    tune_s: float,
 ) -> dict[str, Any]:
     """Time all convolutions of yolov3 in order, each reading what the one before has written.
 
     [shortcut]s are part of the convolution before; joined and enlarged maps, which other kernels
     make, hold random numbers instead. Timed with each convolution's first tile, without and with
-    overlapping launches; then with other tiles of its ranking, where the whole gets quicker by it.
+    overlapping launches; then, for `tune_s` seconds, with other tiles of its ranking, where the
+    whole gets quicker by it.
     """
     chain = Chain(target, precision, batch, side, ranked)
     found: dict[str, Any] = {"one by one": _timed(target, chain, runs)}
@@ -53,7 +56,7 @@ def chain_ms(
         try:
             with overlapping(target):
                 found["overlapping"] = _timed(target, chain, runs)
-                found["changes"] = _tune(target, chain, runs // 4)
+                found["changes"] = _tune(target, chain, runs // 4, tune_s)
                 found["tuned"] = _timed(target, chain, runs)
                 chain.prefetch = True
                 found["tuned, prefetching"] = _timed(target, chain, runs)
@@ -64,16 +67,6 @@ def chain_ms(
     return found
 
 
-@contextmanager
-def overlapping(target: Target) -> Iterator[None]:
-    """Let launches on a GPU overlap in here, if they can."""
-    target.overlap = True  # type: ignore[attr-defined]  # only the GPU's target has it
-    try:
-        yield
-    finally:
-        target.overlap = False  # type: ignore[attr-defined]
-
-
 def _timed(target: Target, chain: "Chain", runs: int) -> dict[str, Any]:
     spans = spans_ms(target, target.capture(chain), runs, warm_up=min(runs, 20))
     heads = [download_map(target, head) for head in chain.heads]
@@ -82,12 +75,13 @@ def _timed(target: Target, chain: "Chain", runs: int) -> dict[str, Any]:
     return {**spread(spans), "finite": finite, "digest": digest}
 
 
-def _tune(target: Target, chain: "Chain", runs: int) -> list[Any]:
+def _tune(target: Target, chain: "Chain", runs: int, limit_s: float) -> list[Any]:
     """Try every convolution's other tiles, one after the other, and keep what makes all quicker."""
     changes: list[Any] = []
+    end = time.monotonic() + limit_s
     best = _median(target, chain, runs)
     for problem, tiles in chain.ranked.items():
-        for tile in tiles[1:]:
+        for tile in tiles[1:] if time.monotonic() < end else ():
             before, chain.tiles[problem] = chain.tiles[problem], tile
             ms = _median(target, chain, runs)
             if ms < 0.998 * best:

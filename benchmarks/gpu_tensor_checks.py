@@ -65,12 +65,17 @@ SHAPES = (
 
 
 def check_instances(target: Target, precision: Precision, tiny: bool) -> dict[str, Any]:
-    """Return each instance's largest error as a share of what is allowed, and who exceeds it."""
+    """Return each instance's largest error as a share of what is allowed, and who exceeds it.
+
+    Those are under ``wrong``, with the convolution and the share, and once each, as tuples, under
+    ``wrong_instances``.
+    """
     shapes = SHAPES[3:6] if tiny else SHAPES
     instances = list(INSTANCES)[-3:] if tiny else list(INSTANCES)
     cases = [_Case(target, precision, shape) for shape in shapes]
     shares: dict[str, float] = {}
-    wrong = []
+    wrong: list[tuple[str, str, float]] = []
+    instances_wrong: list[tuple[Any, ...]] = []
     for instance in instances:
         for case in cases:
             for parts, cached in ((1, False), (3, False), (1, True)):
@@ -79,8 +84,13 @@ def check_instances(target: Target, precision: Precision, tiny: bool) -> dict[st
                 name = str(astuple(instance)[:-2])
                 shares[name] = max(shares.get(name, 0.0), share)
                 if not share <= 1:
-                    wrong.append([str(tile), str(case.shape), share])
-    return {"shares": {name: round(share, 3) for name, share in shares.items()}, "wrong": wrong}
+                    wrong.append((str(tile), str(case.shape), share))
+                    instances_wrong.append(astuple(instance))
+    return {
+        "shares": {name: round(share, 3) for name, share in shares.items()},
+        "wrong": wrong,
+        "wrong_instances": list(dict.fromkeys(instances_wrong)),
+    }
 
 
 class _Case:

@@ -83,7 +83,8 @@ def _multiplication(element: str, dtype: type) -> tuple[Launch, list[Array]]:
     rng = np.random.default_rng(4)
     terms = 32 // np.dtype(dtype).itemsize
     # Products of up to 2²⁰ and sums of up to 2²³ in steps of one: exact, whatever the order is.
-    x, w = (rng.integers(-1000, 1001, (rows, terms)).astype(dtype) for rows in (16, 8))
+    x: Array = rng.integers(-1000, 1001, (16, terms)).astype(dtype)
+    w: Array = rng.integers(-1000, 1001, (8, terms)).astype(dtype)
     sums = rng.integers(-(1 << 22), 1 << 22, (16, 8)).astype(np.float32)
     expected = sums + x.astype(np.float64) @ w.astype(np.float64).T
     if dtype is np.float32:

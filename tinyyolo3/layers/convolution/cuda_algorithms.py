@@ -3,7 +3,7 @@
 Two rungs of the ladder compete: the blocked one, which takes any convolution without groups, and
 Winograd's, for 3 × 3 windows with stride 1, each with every tile. `choose_algorithm` takes what was
 measured on this GPU, where that is known (``algorithms_<device>.json``, written by
-``benchmarks/gpu_convolutions.py``), and otherwise the least of a model of the time.
+``benchmarks/gpu_keep.py``), and otherwise the least of a model of the time.
 """
 
 import json

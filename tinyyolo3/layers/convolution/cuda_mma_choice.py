@@ -1,7 +1,7 @@
 """Which tile a convolution on tensor cores takes: as measured on this GPU, or as the model says.
 
 Measurements lie beside this file, ``mma_<device>.json``, written by
-``benchmarks/gpu_tensor_cores.py``; a row for each convolution and precision.
+``benchmarks/gpu_keep.py``; a row for each convolution and precision.
 """
 
 import json
@@ -46,13 +46,14 @@ def _measured(device: str) -> Choices:
     file = choices_file(device)
     if not device or not file.is_file():
         return {}
-    rows = dict(map(_read_row, json.loads(file.read_text())))
+    rows = dict(map(read_choice, json.loads(file.read_text())))
     # A file from a version with other instances is not to bring them back.
     known = {row: replace(tile, parts=1, cached=False) in INSTANCES for row, tile in rows.items()}
     return {row: tile for row, tile in rows.items() if known[row]}
 
 
-def _read_row(row: dict[str, Any]) -> tuple[tuple[str, Problem], MmaTile]:
+def read_choice(row: dict[str, Any]) -> tuple[tuple[str, Problem], MmaTile]:
+    """Return a row of such a file: a precision and a convolution, and their tile."""
     return (row["precision"], read_problem(row["problem"])), MmaTile(*row["tile"])
 
 
