@@ -1,4 +1,4 @@
-"""Stage 8: what this GPU can do at most: copying, multiplying, beginning a kernel."""
+"""Stage 10: what this GPU can do at most: copying, multiplying, beginning a kernel."""
 
 from collections.abc import Callable
 from statistics import median

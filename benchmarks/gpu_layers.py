@@ -1,4 +1,4 @@
-"""Stage 5: single layers: which convolution tile is quickest where, and the others' bandwidth."""
+"""Stage 8: single layers: which convolution tile is quickest where, and the others' bandwidth."""
 
 from collections.abc import Iterator
 from statistics import median

@@ -1,4 +1,4 @@
-"""Stage 9: what the hardware's counters say of one network's kernels, by NVIDIA's ncu."""
+"""Stage 11: what the hardware's counters say of one network's kernels, by NVIDIA's ncu."""
 
 import csv
 import shutil
@@ -28,16 +28,16 @@ COSTLIEST = 3
 END_S = 3.0
 
 
-def measure(context: Context, part: str, record: Record) -> None:  # noqa: ARG001 (has one part)
-    """Profile one forward pass and digest the costliest kernels."""
+def measure(context: Context, part: str, record: Record) -> None:
+    """Profile one forward pass at the precision `part` and digest the costliest kernels."""
     if context.target != "cuda" or shutil.which("ncu") is None:
         record("skipped", "ncu and a GPU are needed")
         return
     find_model(context, NETWORK)
-    log = context.logs / "ncu.csv"
+    log = context.logs / f"ncu.{part}.csv"
     command = ["ncu", "--clock-control", "none", "--profile-from-start", "off", "--csv"]
     command += ["--page", "raw", "--metrics", ",".join(METRICS), "--log-file", str(log)]
-    command += [sys.executable, str(Path(__file__)), str(context.work)]
+    command += [sys.executable, str(Path(__file__)), str(context.work), part]
     ending = run_program(command, context.deadline_s - END_S, context.work / "ncu.log")
     if ending.status != 0:
         record("end", {"status": ending.status, "text": last_lines(ending.text, 8)})
@@ -84,14 +84,14 @@ def digest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def run_profiled(work: Path) -> None:
+def run_profiled(work: Path, precision: str) -> None:
     """Run one forward pass between ncu's start and stop, launch by launch."""
     import cupy
 
     context = Context("cuda", work, work)
     target = context.open_target()
     model = find_model(context, NETWORK)
-    detector = load_ours(target, model)
+    detector = load_ours(target, model, precision)
     engine: Any = detector.network.engine
     program = engine.program(target, detector.network.graph, 1)
     from tinyyolo3.layers.layout import nchw_to_map_cuda
@@ -106,4 +106,4 @@ def run_profiled(work: Path) -> None:
 
 
 if __name__ == "__main__":
-    run_profiled(Path(sys.argv[1]))
+    run_profiled(Path(sys.argv[1]), sys.argv[2])

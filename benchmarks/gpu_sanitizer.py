@@ -1,4 +1,4 @@
-"""Stage 4: the self-test under compute-sanitizer, beside the CPU's check mode.
+"""Stage 9: the self-test under compute-sanitizer, beside the CPU's check mode.
 
 Both look for accesses out of bounds and for races, one on the real machine, one on a model of it:
 ``host`` is the self-test in check mode, ``memcheck`` and ``racecheck`` are NVIDIA's tools. They

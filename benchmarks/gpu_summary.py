@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from gpu_models import BATCHES, PRECISIONS
+
 
 def summary_lines(results: dict[str, Any]) -> list[str]:
     """Return the lines to print: comparisons, then figures, then what failed."""
@@ -10,8 +12,9 @@ def summary_lines(results: dict[str, Any]) -> list[str]:
     return [
         "",
         f"{results['target']}, {device_of(results)}, commit {results['commit']}, {results['date']}",
-        *_ratios(stages.get("peers", {})),
+        *_ratios(stages),
         *_networks(stages.get("networks", {})),
+        *_tensor(stages.get("tensor", {})),
         *_checks(stages),
         *_failures(stages),
     ]
@@ -23,40 +26,70 @@ def device_of(results: dict[str, Any]) -> str:
     return str(found.get("name", found.get("processor", "unknown device")))
 
 
-def best_exact(found: dict[str, Any], batch: int) -> tuple[str, dict[str, Any]] | None:
-    """Return the quickest setting of the peer that computes in float32; None without any."""
-    prefix = f"batch {batch}, "
+def peers_of(stages: dict[str, Any], network: str) -> dict[str, Any]:
+    """Return what a network was compared with, compiled or not."""
+    return {
+        name: row
+        for stage in ("peers", "compiled")
+        for name, row in stages.get(stage, {}).get(network, {}).items()
+    }
+
+
+def best_peer(
+    found: dict[str, Any], precision: str, batch: int
+) -> tuple[str, dict[str, Any]] | None:
+    """Return the quickest setting of the peer that computes in `precision`; None without any."""
+    prefix = f"{precision} batch {batch}, "
     rows = {
         name.removeprefix(prefix): row
         for name, row in found.items()
-        if name.startswith(prefix) and row.get("exact") and "ms" in row
+        if name.startswith(prefix) and "ms" in row
     }
     return min(rows.items(), key=lambda item: float(item[1]["ms"]), default=None)
 
 
-def _ratios(peers: dict[str, Any]) -> Iterator[str]:
-    """Yield how many times as long the best float32 PyTorch takes; above 1 we are quicker."""
-    for network, found in peers.items():
-        for batch in (1, 8):
-            best = best_exact(found, batch)
-            if best is not None:
-                name, row = best
-                yield (
-                    f"  {row['ratio']:6.2f} x  {network} batch {batch}: ours {row['ours_ms']:.3f} "
-                    f"ms, torch {row['ms']:.3f} ms ({name})"
-                )
+def _ratios(stages: dict[str, Any]) -> Iterator[str]:
+    """Yield how many times as long the best PyTorch of the same precision takes.
+
+    Above 1 we are quicker.
+    """
+    for network in stages.get("peers", {}):
+        for precision in PRECISIONS:
+            for batch in BATCHES:
+                best = best_peer(peers_of(stages, network), precision, batch)
+                if best is not None:
+                    name, row = best
+                    yield (
+                        f"  {row['ratio']:6.2f} x  {network} {precision} batch {batch}: ours "
+                        f"{row['ours_ms']:.3f} ms, torch {row['ms']:.3f} ms ({name})"
+                    )
 
 
 def _networks(networks: dict[str, Any]) -> Iterator[str]:
     for network, found in networks.items():
         for name, row in found.items():
-            if name.startswith("batch "):
+            if isinstance(row, dict) and "forward" in row:
                 yield (
                     f"  {network} {name}: forward {row['forward']['ms']:.3f} ms, from pixels to "
                     f"boxes {row['detect_ms']:.3f} ms a picture"
                 )
-        if "errors" in found:
-            yield f"  {network}: relative errors {found['errors']['relative']}"
+            elif name.endswith(" errors"):
+                yield f"  {network} {name}, relative: {row['relative']}"
+            elif name.endswith(" problem"):
+                yield f"  {network} {name}: {row}"
+
+
+def _tensor(parts: dict[str, Any]) -> Iterator[str]:
+    for part, found in parts.items():
+        if "checks" in found:
+            yield f"  tensor cores {part}, wrong: {found['checks']['wrong']}"
+        times = {
+            name: row["ms"]
+            for name, row in found.get("chain", {}).items()
+            if isinstance(row, dict) and "ms" in row
+        }
+        if times:
+            yield f"  tensor cores {part}, all convolutions of yolov3-416, ms: {times}"
 
 
 def _checks(stages: dict[str, Any]) -> Iterator[str]:

@@ -3,22 +3,25 @@
 from collections.abc import Iterator
 from typing import Any
 
-from gpu_summary import best_exact, device_of
+from gpu_models import BATCHES, PRECISIONS
+from gpu_summary import best_peer, device_of, peers_of
 from markdown_tables import NONE, milliseconds, table
 
 Row = dict[str, Any]
-#: What stands beside the comparison for information: titles, and settings of the peer.
-OTHERS = {
-    "torch TF32 ms": "TF32, graph",
-    "torch float16 ms": "float16, graph",
-    "torch eager ms": "eager, channels last",
+#: What stands beside the comparison for information: the peer as most people run it.
+EAGER = "eager, channels last"
+#: Rates of the stage `ceilings`, and what is multiplied so fast.
+CEILINGS = {
+    "fp32_tflop_per_s": "float32",
+    "tf32_tflop_per_s": "TF32",
+    "fp16_tflop_per_s": "float16",
 }
 
 
 def gpu_tables(results: dict[str, Any]) -> str:
     """Return the Markdown: ratios and times of each network, and what they were measured on."""
-    titles = ["network", "batch", "× best float32 torch", "tinyyolo3 ms", *OTHERS]
-    titles += ["picture to boxes ms", "relative error"]
+    titles = ["network", "precision", "batch", "× best torch of this precision", "tinyyolo3 ms"]
+    titles += ["torch ms", "torch eager ms", "picture to boxes ms", "relative error"]
     lines = [line for network in _networks(results) for line in _lines(results, network)]
     return "\n".join([*table(titles, lines), "", _conditions(results)])
 
@@ -29,27 +32,31 @@ def _networks(results: dict[str, Any]) -> list[str]:
 
 
 def _lines(results: dict[str, Any], network: str) -> Iterator[list[str]]:
-    peers: Row = results["stages"].get("peers", {}).get(network, {})
+    peers = peers_of(results["stages"], network)
     own: Row = results["stages"].get("networks", {}).get(network, {})
-    for batch in (1, 8):
-        figures, best = own.get(f"batch {batch}"), best_exact(peers, batch)
-        if best is not None:
-            forward = best[1]["ours_ms"]
-        elif figures is not None:
-            forward = figures["forward"]["ms"]
-        else:
-            continue
-        others = [peers.get(f"batch {batch}, {name}", {}).get("ms") for name in OTHERS.values()]
-        errors = own.get("errors", {}).get("relative")
-        yield [
-            network,
-            str(batch),
-            NONE if best is None else f"{best[1]['ratio']:.2f} ({best[0]})",
-            milliseconds(forward),
-            *(NONE if ms is None else milliseconds(ms) for ms in others),
-            NONE if figures is None else milliseconds(figures["detect_ms"]),
-            f"{max(errors):.0e}" if errors else NONE,
-        ]
+    for precision in PRECISIONS:
+        errors = own.get(f"{precision} errors", {}).get("relative")
+        for batch in BATCHES:
+            name = f"{precision} batch {batch}"
+            figures, best = own.get(name), best_peer(peers, precision, batch)
+            if best is not None:
+                forward = best[1]["ours_ms"]
+            elif figures is not None:
+                forward = figures["forward"]["ms"]
+            else:
+                continue
+            eager = peers.get(f"{name}, {EAGER}", {}).get("ms")
+            yield [
+                *(network, precision, str(batch)),
+                NONE if best is None else f"{best[1]['ratio']:.2f} ({best[0]})",
+                milliseconds(forward),
+                *(
+                    NONE if ms is None else milliseconds(ms)
+                    for ms in (best and best[1]["ms"], eager)
+                ),
+                NONE if figures is None else milliseconds(figures["detect_ms"]),
+                f"{max(errors):.0e}" if errors else NONE,
+            ]
 
 
 def _conditions(results: dict[str, Any]) -> str:
@@ -64,15 +71,21 @@ def _conditions(results: dict[str, Any]) -> str:
     used += [f"cuDNN {cudnn}"] if cudnn else []
     used += [f"NVRTC {device['nvrtc']}"] if "nvrtc" in device else []
     used += [f"driver {driver}"] if driver else []
-    ceilings: Row = stages.get("ceilings", {}).get("all", {})
-    most = (
-        f" This GPU copies {ceilings['copy_gb_per_s'] / 1e3:.1f} TB/s and multiplies float32 "
-        f"matrices at {ceilings['fp32_tflop_per_s']:.0f} TFLOP/s (cuBLAS)."
-        if {"copy_gb_per_s", "fp32_tflop_per_s"} <= ceilings.keys()
-        else ""
-    )
     return (
         f"Medians of CUDA graphs' replays, in turns; a picture's time is the host's, in batches as "
         f"given. On {device_of(results)}; {', '.join(used)}; commit {results['commit']}, "
-        f"{results['date']}.{most}"
+        f"{results['date']}.{_ceilings(stages.get('ceilings', {}).get('all', {}))}"
+    )
+
+
+def _ceilings(found: Row) -> str:
+    """Return the sentence that says what the GPU can do at most."""
+    rates = [
+        f"{name} at {found[key]:.0f} TFLOP/s" for key, name in CEILINGS.items() if key in found
+    ]
+    if "copy_gb_per_s" not in found or not rates:
+        return ""
+    return (
+        f" This GPU copies {found['copy_gb_per_s'] / 1e3:.1f} TB/s and multiplies matrices of "
+        f"{', of '.join(rates)} (cuBLAS)."
     )

@@ -85,7 +85,7 @@ def pool(layer: dict[str, Any], x: Tensor) -> Tensor:
     size, stride = layer["size"], layer["stride"]
     if top == bottom and left == right:
         return functional.max_pool2d(x, size, stride, (top, left))
-    lowest = float(np.finfo(np.float32).min)
+    lowest = torch.finfo(x.dtype).min
     return functional.max_pool2d(
         functional.pad(x, (left, right, top, bottom), value=lowest), size, stride
     )

@@ -26,35 +26,34 @@ class Setting:
 
     Attributes:
         label: what tables call it.
-        dtype: of weights and activations, "float32" or "float16".
-        tf32: whether convolutions of float32 may round their factors to 10 bits.
+        precision: "fp32" or, where convolutions may round their factors to 11 bits, "tf32"; "fp16"
+            for weights and activations in halves.
         channels_last: the order of the maps in memory; NCHW otherwise.
         graph: whether the host's part is taken out by a CUDA graph.
         compiled: whether TorchInductor compiles the network.
     """
 
     label: str
-    dtype: str = "float32"
-    tf32: bool = False
+    precision: str
     channels_last: bool = True
     graph: bool = True
     compiled: bool = False
 
-    @property
-    def exact(self) -> bool:
-        """Whether it computes in the same precision as this project."""
-        return self.dtype == "float32" and not self.tf32
 
+def settings(precision: str, *, compiled: bool) -> tuple[Setting, ...]:
+    """Return the settings to compare with at one precision, the likeliest best first.
 
-SETTINGS = (
-    Setting("graph, channels last"),
-    Setting("graph, contiguous", channels_last=False),
-    Setting("eager, channels last", graph=False),
-    Setting("eager, contiguous", channels_last=False, graph=False),
-    Setting("TF32, graph", tf32=True),
-    Setting("float16, graph", dtype="float16"),
-    Setting("compiled, graph", compiled=True),
-)
+    Args:
+        precision: as in `Setting`.
+        compiled: what TorchInductor compiles; or everything else.
+    """
+    if compiled:
+        return (Setting("compiled, graph", precision, compiled=True),)
+    return (
+        Setting("graph, channels last", precision),
+        Setting("eager, channels last", precision, graph=False),
+        Setting("graph, contiguous", precision, channels_last=False),
+    )
 
 
 class TorchNetwork:
@@ -74,7 +73,7 @@ class TorchNetwork:
         described = json.loads(model.layers.read_text())
         with np.load(model.parameters) as arrays:
             network: Any = Network(described["layers"], described["outputs"], arrays).eval()
-        dtype = getattr(torch, setting.dtype)
+        dtype = torch.float16 if setting.precision == "fp16" else torch.float32
         order = torch.channels_last if setting.channels_last else torch.contiguous_format
         self._network = network.to(device=device, dtype=dtype, memory_format=order)
         self._input = torch.from_numpy(blob).to(device=device, dtype=dtype, memory_format=order)
@@ -85,8 +84,8 @@ class TorchNetwork:
     def run(self) -> list[torch.Tensor]:
         """Begin a forward pass and return the logits of the heads, on the device."""
         # The flags are this process's: another setting may have changed them.
-        torch.backends.cudnn.allow_tf32 = self.setting.tf32
-        torch.backends.cuda.matmul.allow_tf32 = self.setting.tf32
+        tf32 = self.setting.precision == "tf32"
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
         with torch.no_grad():
             return list(self._network(self._input))
 

@@ -11,13 +11,20 @@ import numpy as np
 import pytest
 
 import gpu
+import gpu_compile
+import gpu_keep
 import gpu_models
 import gpu_primitives
 import gpu_profile
+import gpu_tensor
+import gpu_tensor_checks
 import gpu_tests
 from gpu_context import Context, Record
-from gpu_summary import best_exact, summary_lines
+from gpu_summary import best_peer, peers_of, summary_lines
 from tinyyolo3.cuda.host import HostTarget
+from tinyyolo3.layers.convolution.cuda_algorithms import Problem
+from tinyyolo3.layers.convolution.cuda_mma_tiles import FP16, INSTANCES, TF32, MmaTile
+from tinyyolo3.testing.tolerances import PEER_FLOAT32, PEER_HALF
 
 BENCHMARKS = Path(gpu.__file__).parent
 
@@ -67,7 +74,8 @@ def test_a_short_run_writes_json_and_a_table(tmp_path: Path) -> None:
     assert list(results["stages"]) == ["device", "sanitizer", "profile"]
     assert results["commit"] == results["stages"]["device"]["all"]["commit"] == "abc"
     assert results["stages"]["sanitizer"]["host"]["clean"]
-    assert "skipped" in results["stages"]["profile"]["all"]
+    assert set(results["stages"]["profile"]) == {"fp16", "fp32"}
+    assert "skipped" in results["stages"]["profile"]["fp16"]
     assert "host: ['4 shapes of 2 kernels: all ok']" in done.stdout
 
 
@@ -99,13 +107,17 @@ def test_a_network_is_measured_and_repeats(context: Context, record: Record) -> 
     import gpu_networks
 
     gpu_networks.measure(context, "yolov3-tiny-416", record)
-    assert record.found["same_at_any_batch"]
-    for batch in gpu_models.BATCHES:
-        figures = record.found[f"batch {batch}"]
-        assert figures["repeats"]
-        assert figures["same_in_batch"]
-        assert figures["forward"]["ms"] > 0
-    assert max(record.found["errors"]["relative"]) < 1e-6
+    for precision in gpu_models.PRECISIONS:
+        assert record.found[f"{precision} same_at_any_batch"]
+        for batch in gpu_models.BATCHES:
+            figures = record.found[f"{precision} batch {batch}"]
+            assert figures["repeats"]
+            assert figures["same_in_batch"]
+            assert figures["forward"]["ms"] > 0
+    errors = {p: max(record.found[f"{p} errors"]["relative"]) for p in gpu_models.PRECISIONS}
+    assert errors["fp32"] < 1e-6
+    # Each has the precision that it is asked for.
+    assert all(1e-6 < errors[precision] < 1e-3 for precision in ("fp16", "tf32"))
     assert json.loads(record.file.read_text()) == record.found
 
 
@@ -131,9 +143,114 @@ def test_peers_agree_with_ours(context: Context, record: Record) -> None:
     import gpu_peers
 
     gpu_peers.measure(context, "yolov3-tiny-416", record)
-    rows = [row for name, row in record.found.items() if name.startswith("batch")]
-    assert len(rows) == 4
-    assert all(row["exact"] and row["error"] < 1e-5 and row["ratio"] > 0 for row in rows)
+    for precision, tolerance in (("fp32", PEER_FLOAT32), ("fp16", PEER_HALF), ("tf32", PEER_HALF)):
+        for batch in gpu_models.BATCHES:
+            row = record.found[f"{precision} batch {batch}, graph, channels last"]
+            assert row["error"] <= tolerance
+            assert row["ratio"] > 0
+
+
+def test_a_peer_that_computes_something_else_is_not_timed(
+    context: Context, record: Record, monkeypatch
+) -> None:
+    pytest.importorskip("torch")
+    import gpu_peers
+
+    monkeypatch.setattr(gpu_peers, "TOLERANCES", dict.fromkeys(gpu_models.PRECISIONS, -1.0))
+    gpu_peers.measure(context, "yolov3-tiny-416", record)
+    rows = [row for name, row in record.found.items() if " batch " in name]
+    assert len(rows) == 6
+    assert all(row["problem"] == "its logits differ from ours" for row in rows)
+
+
+def test_what_a_network_launches_can_be_compiled_ahead(context: Context) -> None:
+    model, target = gpu_models.find_model(context, "yolov3-tiny-416"), HostTarget("fast")
+    launched: set[tuple[str, str]] = set()
+
+    class Recording(HostTarget):
+        def kernel(self, file: str, name: str) -> Any:
+            launched.add((file, name))
+            return target.kernel(file, name)
+
+    recording = Recording("fast")
+    for precision in gpu_models.PRECISIONS:
+        detector = gpu_models.load_ours(recording, model, precision)
+        for batch in gpu_models.BATCHES:
+            blob = gpu_models.blobs(model, batch)
+            gpu_models.prepare_forward(recording, detector, blob).outputs()
+    ahead = gpu_compile.network_kernels(target, model)
+    files = {file for file, _ in ahead}
+    assert {kernel for kernel in launched if kernel[0] in files} <= ahead
+    assert {"convolution_mma.cu"} < files
+
+
+def test_tiles_of_tensor_cores_are_tried_if_their_instance_is_right(
+    context: Context, record: Record, monkeypatch
+) -> None:
+    right = MmaTile(32, 64, 128, 1, 2, 4, 4)
+    others = [(*vars(tile).values(),) for tile in INSTANCES if tile != right]
+    checks = {"shares": {}, "wrong": [], "wrong_instances": others}
+    monkeypatch.setattr(gpu_tensor, "check_instances", lambda *_: checks)
+    seen: dict[str, Any] = {}
+
+    def chain_ms(*given: Any, tune_s: float, **_: Any) -> dict[str, Any]:
+        _, precision, batch, _, ranked = given
+        seen.update(precision=precision, batch=batch, ranked=ranked, tune_s=tune_s)
+        return {}
+
+    monkeypatch.setattr(gpu_tensor, "chain_ms", chain_ms)
+    gpu_tensor.measure(context, "tf32-1", record)
+    assert (seen["precision"], seen["batch"]) == (TF32, 1)
+    assert 0 < seen["tune_s"] < context.deadline_s
+    assert {(tile.pixels, tile.filters) for tiles in seen["ranked"].values() for tile in tiles} == {
+        (32, 64)
+    }
+    assert record.found["7 9 3 40 3 (1, 1) 1"]["us"] <= record.found["sum"]["us"]
+
+
+def test_without_time_only_the_models_tile_is_tried() -> None:
+    problem, target = Problem(1, 5, 5, 16, 32, 1), HostTarget("fast")
+    ranked, row = gpu_tensor.table_row(target, problem, FP16, INSTANCES, limit=0.0, tiny=False)
+    assert len(ranked) == len(row["tried"]) == 1 < row["likely"]
+    assert row["tile"] == row["chosen"]
+
+
+def test_a_wrong_instance_of_tensor_cores_is_named(monkeypatch) -> None:
+    monkeypatch.setattr(gpu_tensor_checks, "INSTANCES", dict.fromkeys([*INSTANCES][-1:]))
+    monkeypatch.setattr(gpu_tensor_checks, "SHAPES", gpu_tensor_checks.SHAPES[:4])
+    bound = gpu_tensor_checks.tolerances.tensor_cores
+    assert not gpu_tensor_checks.check_instances(HostTarget("fast"), TF32, tiny=True)["wrong"]
+    monkeypatch.setattr(
+        gpu_tensor_checks.tolerances, "tensor_cores", lambda *given: 1e-9 * bound(*given)
+    )
+    found = gpu_tensor_checks.check_instances(HostTarget("fast"), TF32, tiny=True)
+    assert found["wrong"]
+    assert found["wrong_instances"] == [(*vars([*INSTANCES][-1]).values(),)]
+
+
+def test_what_a_run_found_quickest_is_kept_beside_what_earlier_ones_did(
+    tmp_path: Path, monkeypatch
+) -> None:
+    files = {name: tmp_path / f"{name}.json" for name in ("algorithms_file", "choices_file")}
+    for name, file in files.items():
+        monkeypatch.setattr(gpu_keep, name, lambda device, file=file: file)  # noqa: ARG005
+    problems = [[1, 13, 13, 256, filters, 3, [1, 1], 1] for filters in (64, 128)]
+    tiles = [[128, 64, 128, 2, 2, 4, 2, parts, False] for parts in (1, 2, 3)]
+
+    def results(*rows: list[Any]) -> dict[str, Any]:
+        stages = {"device": {"all": {"name": "Abacus 9000"}}}
+        return {"stages": {**stages, "tensor": {"fp16-1": {"chain": {"tiles": rows}}}}}
+
+    assert gpu_keep.keep(results([problems[0], tiles[0]])) == [files["choices_file"]]
+    gpu_keep.keep(results([problems[0], tiles[1]], [problems[1], tiles[2]]))
+    kept = json.loads(files["choices_file"].read_text())
+    assert [(row["problem"], row["tile"]) for row in kept] == [
+        (problems[0], tiles[1]),
+        (problems[1], tiles[2]),
+    ]
+    assert {row["precision"] for row in kept} == {"fp16"}
+    # A run without such stages changes nothing.
+    assert gpu_keep.keep({"stages": {"device": {"all": {"name": "Abacus 9000"}}}}) == []
 
 
 def test_the_first_and_last_of_a_batch_are_the_same(context: Context) -> None:
@@ -181,31 +298,35 @@ def test_ncus_table_is_digested() -> None:
 @pytest.fixture
 def results() -> dict[str, Any]:
     peers = {
-        "batch 1, TF32": {"exact": False, "ms": 0.5, "ours_ms": 2.0, "ratio": 0.25},
-        "batch 1, eager": {"exact": True, "ms": 6.0, "ours_ms": 2.0, "ratio": 3.0},
-        "batch 1, graph": {"exact": True, "ms": 4.0, "ours_ms": 2.0, "ratio": 2.0},
-        "batch 1, compiled": {"problem": "no compiler"},
+        "tf32 batch 1, graph": {"ms": 0.5, "ours_ms": 2.0, "ratio": 0.25},
+        "fp32 batch 1, eager": {"ms": 6.0, "ours_ms": 2.0, "ratio": 3.0},
+        "fp32 batch 1, graph": {"ms": 4.0, "ours_ms": 2.0, "ratio": 2.0},
+        "fp32 batch 1, contiguous": {"problem": "no memory"},
     }
+    compiled = {"tf32 batch 1, compiled": {"ms": 0.4, "ours_ms": 2.0, "ratio": 0.2}}
     return {
         **{"target": "cuda", "commit": "abc", "date": "2030-01-02"},
         "stages": {
             "device": {"all": {"name": "Abacus 9000"}},
+            "networks": {"yolo": {"fp16 problem": "layer 3 overflows"}},
             "peers": {"yolo": {"seconds": 1, **peers}},
-            "profile": {"all": {"seconds": 60.0, "error": "stopped after 60 s"}},
+            "compiled": {"yolo": compiled},
+            "profile": {"fp16": {"seconds": 60.0, "error": "stopped after 60 s"}},
         },
     }
 
 
 def test_only_the_best_peer_of_the_same_precision_counts(results: dict[str, Any]) -> None:
-    found = results["stages"]["peers"]["yolo"]
-    best = best_exact(found, 1)
-    assert best is not None
-    assert (best[0], best[1]["ms"]) == ("graph", 4.0)
-    assert best_exact(found, 8) is None
+    found = peers_of(results["stages"], "yolo")
+    best = {p: best_peer(found, p, 1) for p in gpu_models.PRECISIONS}
+    names = {p: row and (row[0], row[1]["ms"]) for p, row in best.items()}
+    assert names == {"fp32": ("graph", 4.0), "fp16": None, "tf32": ("compiled", 0.4)}
+    assert best_peer(found, "fp32", 8) is None
 
 
 def test_the_summary_has_ratios_first_and_failures_last(results: dict[str, Any]) -> None:
     lines = [line for line in summary_lines(results) if line]
     assert lines[0] == "cuda, Abacus 9000, commit abc, 2030-01-02"
-    assert lines[1].split()[:3] == ["2.00", "x", "yolo"]
-    assert lines[-1] == "  FAILED profile all: stopped after 60 s"
+    assert lines[1].split()[:4] == ["2.00", "x", "yolo", "fp32"]
+    assert "  yolo fp16 problem: layer 3 overflows" in lines
+    assert lines[-1] == "  FAILED profile fp16: stopped after 60 s"

@@ -106,21 +106,26 @@ GPU = {
         },
         "networks": {
             "yolo": {
-                "batch 1": {"forward": {"ms": 2.2}, "detect_ms": 2.6},
-                "errors": {"relative": [1e-7, 4e-7]},
+                "fp32 batch 1": {"forward": {"ms": 2.2}, "detect_ms": 2.6},
+                "fp32 errors": {"relative": [1e-7, 4e-7]},
             },
-            "other": {"batch 8": {"forward": {"ms": 12.0}, "detect_ms": 1.5}},
+            "other": {"fp32 batch 8": {"forward": {"ms": 12.0}, "detect_ms": 1.5}},
         },
         "peers": {
             "yolo": {
                 "torch": {"version": "2", "cudnn": 91002},
-                "batch 1, graph, channels last": {
-                    **{"exact": True, "ms": 3.0, "ours_ms": 2.0, "ratio": 1.5}
-                },
-                "batch 1, TF32, graph": {"exact": False, "ms": 1.0, "ours_ms": 2.0, "ratio": 0.5},
+                "fp32 batch 1, graph, channels last": {"ms": 3.0, "ours_ms": 2.0, "ratio": 1.5},
+                "fp16 batch 1, eager, channels last": {"ms": 1.0, "ours_ms": 0.5, "ratio": 2.0},
             }
         },
-        "ceilings": {"all": {"copy_gb_per_s": 4300.0, "fp32_tflop_per_s": 51.0}},
+        "compiled": {
+            "yolo": {"fp16 batch 1, compiled, graph": {"ms": 0.6, "ours_ms": 0.5, "ratio": 1.2}}
+        },
+        "ceilings": {
+            "all": {
+                **{"copy_gb_per_s": 4300.0, "fp32_tflop_per_s": 51.0, "fp16_tflop_per_s": 740.0}
+            }
+        },
     },
 }
 
@@ -137,11 +142,13 @@ def test_the_gpus_table_is_there_if_its_results_are(
         check(monkeypatch, "--check")
     check(monkeypatch)
     lines = tables.README.read_text().splitlines()
-    (row,) = [line for line in lines if line.startswith("| yolo | 1 | 1.50")]
-    cells = [cell.strip() for cell in row.split("|")[1:-1]]
-    assert cells[2:4] == ["1.50 (graph, channels last)", "2.00"]
-    assert cells[4:] == ["1.00", "–", "–", "2.60", "4e-07"]
-    assert "| other | 8 | – | 12.0 | – | – | – | 1.50 | – |" in lines
+    rows = [line for line in lines if line.startswith("| yolo | fp")]
+    exact, half = ([cell.strip() for cell in row.split("|")[1:-1]] for row in rows)
+    assert exact[1:5] == ["fp32", "1", "1.50 (graph, channels last)", "2.00"]
+    assert exact[5:] == ["3.00", "–", "2.60", "4e-07"]
+    # The best of the same precision, compiled or not.
+    assert half[1:] == ["fp16", "1", "1.20 (compiled, graph)", "0.50", "0.60", "1.00", "–", "–"]
+    assert "| other | fp32 | 8 | – | 12.0 | – | – | 1.50 | – |" in lines
     (conditions,) = [line for line in lines if "Abacus 9000" in line]
     assert "torch 2, NumPy 3, cuDNN 91002, NVRTC 13.5; commit abc, 2030-01-02." in conditions
-    assert "copies 4.3 TB/s and multiplies float32 matrices at 51 TFLOP/s" in conditions
+    assert "matrices of float32 at 51 TFLOP/s, of float16 at 740 TFLOP/s (cuBLAS)" in conditions
