@@ -10,7 +10,8 @@ it. What fails is recorded with its message, and the next part runs all the same
 written anew after every part; a short table comes last.
 
 A longer look in several runs: ``--only`` some stages with more ``--budget``, and ``--onto`` the
-results of the runs before, whose other stages are kept.
+results of the runs before, whose other stages are kept. ``gpu_keep.py`` gives the package what was
+found to be quickest on this GPU.
 
 ``--target host`` tries all of it without a GPU: the kernels run on the CPU and networks are tiny,
 so that its figures mean nothing. PyTorch is installed by hand; without it the peers are skipped.
