@@ -1,6 +1,8 @@
 """From file names to a detector: what each argument of `load` changes."""
 
 import os
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
@@ -217,3 +219,16 @@ def test_transposed_weights_load_as_others_do(write_model):
     write_weights(model.weights, slots, loaded, Header(0, 1001))
     (transposed,) = tinyyolo3.load(model.cfg, model.weights).forward(x)
     np.testing.assert_array_equal(transposed, plain)
+
+
+def test_the_gpus_engine_is_imported_only_where_a_gpu_is_used(tiny_model) -> None:
+    """It would lengthen every start on the CPU."""
+    code = (
+        "import sys, tinyyolo3\n"
+        f"detector = tinyyolo3.load({str(tiny_model.cfg)!r}, {str(tiny_model.weights)!r}, "
+        "device='cpu')\n"
+        "assert detector._pipeline is not None\n"
+        "print([name for name in sys.modules if name.startswith('tinyyolo3.engine.cuda')])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -17,8 +17,8 @@ from tinyyolo3.arrays import ByteArray, FloatArray
 from tinyyolo3.boxes.decode import candidates_reference
 from tinyyolo3.boxes.nms import NmsKind
 from tinyyolo3.detections import Detections
-from tinyyolo3.engine.cuda.engine import CudaEngine
 from tinyyolo3.engine.network import Network
+from tinyyolo3.engine.planned import StudyEngine
 from tinyyolo3.errors import InputError
 from tinyyolo3.image.ahead import read_batches
 from tinyyolo3.image.files import ImageSource, describe_source, read_image
@@ -26,7 +26,6 @@ from tinyyolo3.image.geometry import ResizeMode
 from tinyyolo3.network.specs import Yolo
 from tinyyolo3.parallel import thread_limit
 from tinyyolo3.pipeline.cpu import CpuPipeline
-from tinyyolo3.pipeline.device import DevicePipeline
 from tinyyolo3.pipeline.protocol import Pipeline
 from tinyyolo3.selection import (
     Selected,
@@ -209,9 +208,14 @@ class Detector:
 
     @cached_property
     def _pipeline(self) -> Pipeline:
-        if isinstance(self.network.engine, CudaEngine):
-            return DevicePipeline(self.network.engine)
-        return CpuPipeline()
+        engine = self.network.engine
+        if not isinstance(engine, StudyEngine):
+            return CpuPipeline()
+        # Imported where a GPU is used: those who run on the CPU need not wait for it.
+        from tinyyolo3.engine.cuda.engine import CudaEngine
+        from tinyyolo3.pipeline.device import DevicePipeline
+
+        return DevicePipeline(engine) if isinstance(engine, CudaEngine) else CpuPipeline()
 
     @cached_property
     def _ids_by_name(self) -> dict[str, int]:

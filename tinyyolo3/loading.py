@@ -7,7 +7,6 @@ from os import PathLike as PathLikeType
 from os import fspath
 
 from tinyyolo3.backends.cpu import CPU
-from tinyyolo3.backends.cuda import CUDA
 from tinyyolo3.backends.select import select_backend, select_target
 from tinyyolo3.backends.table import Backend, check_backend
 from tinyyolo3.cuda.target import Target
@@ -20,7 +19,6 @@ from tinyyolo3.engine.cpu.algorithms import MEMORY
 from tinyyolo3.engine.cpu.algorithms import PRECISIONS as CPU_PRECISIONS
 from tinyyolo3.engine.cpu.arithmetic import HAS_BFLOAT16
 from tinyyolo3.engine.cpu.engine import CpuEngine
-from tinyyolo3.engine.cuda.engine import CudaEngine
 from tinyyolo3.engine.network import Network
 from tinyyolo3.errors import BackendError, ConfigError, InputError, WeightsWarning
 from tinyyolo3.layers.convolution.cuda_mma_tiles import PRECISIONS as GPU_PRECISIONS
@@ -105,7 +103,7 @@ def load(
     )
     if target is not None:
         _check_folded(precision, fold)
-        model = _read_model(CUDA, cfg, weights, names, size, strict, cutoff, parity, fold)
+        model = _read_model(_kernels(), cfg, weights, names, size, strict, cutoff, parity, fold)
         return _on_target(target, model, threads, precision)
     planned = chosen is CPU and fold
     check_precision(precision, planned=planned)
@@ -158,7 +156,7 @@ def load_on(
     if precision not in ("fp32", *GPU_PRECISIONS):
         raise InputError(f"a target of kernels knows no precision {precision!r}")
     _check_folded(precision, fold)
-    model = _read_model(CUDA, cfg, weights, names, size, strict, cutoff, parity, fold)
+    model = _read_model(_kernels(), cfg, weights, names, size, strict, cutoff, parity, fold)
     return _on_target(target, model, threads, precision)
 
 
@@ -205,11 +203,21 @@ def _read_model(
     return _Model(graph, parameters, class_names, fold)
 
 
+def _kernels() -> Backend:
+    """Return the table of kernels' launchers."""
+    # Imported where a GPU is used: those who run on the CPU need not wait for it at every start.
+    from tinyyolo3.backends.cuda import CUDA
+
+    return CUDA
+
+
 def _on_target(target: Target, model: _Model, threads: int | None, precision: str) -> Detector:
     """Upload a model's parameters, and let a target run it."""
+    from tinyyolo3.engine.cuda.engine import CudaEngine
+
     engine = CudaEngine(target, model.parameters, precision)
     engine.prepare(model.graph)
-    network = Network(model.graph, model.parameters, CUDA, model.folded, threads, engine)
+    network = Network(model.graph, model.parameters, _kernels(), model.folded, threads, engine)
     return Detector(network, model.names)
 
 
