@@ -119,11 +119,11 @@ def network_configs(
     input_shape = (draw(st.integers(1, 4)), draw(side), draw(side))
     draft = _Draft(draw, opencv, wide, input_shape, [], [], [])
     _convolution(draft)
+    assume(draft.sections)  # a first layer that grows its map beyond `MAX_SIDE` is left out
     blocks = _WIDE_BLOCKS if wide else _BLOCKS
     for block in draw(st.lists(st.sampled_from(blocks), max_size=max_blocks)):
         block(draft)
     draw(st.sampled_from(_TAILS))(draft)
-    assume(draft.sections)  # a first layer that grows its map beyond `MAX_SIDE` is left out
     channels, height, width = input_shape
     net = f"[net]\nwidth={width}\nheight={height}\nchannels={channels}"
     return "\n\n".join([net, *draft.sections]) + "\n"
