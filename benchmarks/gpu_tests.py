@@ -13,7 +13,7 @@ CHOSEN = "cuda or gpu"
 #: Enough to see that the stage works, where the tests themselves run anyway.
 HOST_FOLDERS = ("tests/kernels/test_maxpool.py",)
 #: Tests of different files run side by side, each process with a context of its own.
-PROCESSES = 6
+PROCESSES = 12
 #: Left of the time to read the log in.
 END_S = 5.0
 
