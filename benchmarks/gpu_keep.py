@@ -19,13 +19,14 @@ from tinyyolo3.layers.convolution.cuda_algorithms import (
     algorithms_text,
     read_row,
 )
-from tinyyolo3.layers.convolution.cuda_mma_choice import (
+from tinyyolo3.layers.convolution.cuda_tensor import TensorTile
+from tinyyolo3.layers.convolution.cuda_tensor_choice import (
     choices_file,
     choices_text,
     read_choice,
     read_problem,
+    read_tile,
 )
-from tinyyolo3.layers.convolution.cuda_mma_tiles import MmaTile
 
 RESULTS = Path(__file__).parent / "results" / "gpu.json"
 
@@ -40,11 +41,11 @@ def found_algorithms(stages: dict[str, Any]) -> dict[Problem, Algorithm]:
     )
 
 
-def found_tiles(stages: dict[str, Any]) -> Iterator[tuple[tuple[str, Problem], MmaTile]]:
+def found_tiles(stages: dict[str, Any]) -> Iterator[tuple[tuple[str, Problem], TensorTile]]:
     """Yield the tiles with which a whole network was quickest, by precision and convolution."""
     for part, found in stages.get("tensor", {}).items():
         for problem, tile in found.get("chain", {}).get("tiles", ()):
-            yield (part.partition("-")[0], read_problem(problem)), MmaTile(*tile)
+            yield (part.partition("-")[0], read_problem(problem)), read_tile(tile)
 
 
 def kept_rows(file: Path) -> list[dict[str, Any]]:

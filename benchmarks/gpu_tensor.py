@@ -24,17 +24,22 @@ from tinyyolo3.cuda.maps import empty_map, upload_map
 from tinyyolo3.cuda.target import DeviceArray, Target
 from tinyyolo3.layers.convolution.cuda import new_workspace
 from tinyyolo3.layers.convolution.cuda_algorithms import Gpu, Problem, gpu_of
-from tinyyolo3.layers.convolution.cuda_mma import conv_forward_mma_cuda, pack_mma_weights
-from tinyyolo3.layers.convolution.cuda_mma_choice import mma_product
+from tinyyolo3.layers.convolution.cuda_mma import pack_mma_weights
 from tinyyolo3.layers.convolution.cuda_mma_tiles import (
     INSTANCES,
     PRECISIONS,
-    MmaTile,
     Precision,
-    mma_candidates,
-    mma_cycles,
-    mma_workspace_floats,
 )
+from tinyyolo3.layers.convolution.cuda_tensor import (
+    TensorTile,
+    conv_forward_tensor_cuda,
+    instance_of,
+    kernel_file,
+    tensor_candidates,
+    tensor_instances,
+    tensor_workspace_floats,
+)
+from tinyyolo3.layers.convolution.cuda_tensor_choice import named_tile
 from tinyyolo3.testing.architectures import yolov3_config
 
 #: Candidates that the model thinks this much slower than its favourite are not tried, nor more
@@ -60,7 +65,8 @@ def measure(context: Context, part: str, record: Record) -> None:
     checks = check_instances(target, precision, tiny)
     record("checks", checks)
     record("launch", launch_us(target, precision))
-    right = [tile for tile in INSTANCES if astuple(tile) not in checks["wrong_instances"]]
+    wrong = checks["wrong_instances"]
+    right = [tile for tile in tensor_instances() if named_tile(tile) not in wrong]
     if not right:
         return
     ranked = table(context, target, precision, batch, right, record)
@@ -79,7 +85,7 @@ def table(
     target: Target,
     precision: Precision,
     batch: int,
-    right: Collection[MmaTile],
+    right: Collection[TensorTile],
     record: Record,
 ) -> Ranking:
     """Time each convolution's tiles, of which all may take a share of the time; rank them."""
@@ -100,12 +106,11 @@ def table(
 
 def instances(precision: Precision) -> Iterator[tuple[str, str]]:
     """Yield the kernels that are tried, each with its file."""
-    for tile in INSTANCES:
-        for cached in (False, True):
-            for dtype, activation in OUTPUTS:
-                output = np.empty(0, dtype if precision.chunk == 8 else np.float32)
-                name = replace(tile, cached=cached).instance(precision, output, activation)
-                yield "convolution_mma.cu", name
+    cached = [replace(tile, cached=True) for tile in INSTANCES]
+    for tile in (*tensor_instances(), *cached):
+        for dtype, activation in OUTPUTS:
+            output = np.empty(0, dtype if precision.chunk == 8 else np.float32)
+            yield kernel_file(tile), tile.instance(precision, output, activation)
 
 
 def is_head(problem: Problem) -> bool:
@@ -137,19 +142,19 @@ class Bench:
         self.packed = [target.upload(packed) for _ in range(copies)]
         self.workspace = new_workspace(target, 0)
 
-    def us(self, tile: MmaTile, runs: int) -> float:
+    def us(self, tile: TensorTile, runs: int) -> float:
         """Return the microseconds of one convolution, in a graph of many."""
-        floats = mma_workspace_floats(mma_product(self.problem, self.precision), tile)
+        floats = tensor_workspace_floats(self.problem, self.precision, tile)
         if floats > self.workspace.size:
             self.workspace = new_workspace(self.target, floats)
         launches = [self._launch(tile, packed) for packed in self.packed]
         return 1e3 * launch_ms(self.target, launches, -(-8 // len(launches)), runs)
 
-    def _launch(self, tile: MmaTile, packed: DeviceArray) -> Callable[[], None]:
+    def _launch(self, tile: TensorTile, packed: DeviceArray) -> Callable[[], None]:
         problem, workspace = self.problem, self.workspace
 
         def launch() -> None:
-            conv_forward_mma_cuda(
+            conv_forward_tensor_cuda(
                 *(self.target, self.x, packed, self.biases, self.out),
                 precision=self.precision,
                 size=problem.size,
@@ -164,14 +169,13 @@ class Bench:
 
 
 def likely_tiles(
-    problem: Problem, precision: Precision, gpu: Gpu, right: Collection[MmaTile]
-) -> dict[MmaTile, float]:
+    problem: Problem, precision: Precision, gpu: Gpu, right: Collection[TensorTile]
+) -> dict[TensorTile, float]:
     """Return the tiles worth trying, with the model's cycles, the least first."""
-    product = mma_product(problem, precision)
     cycles = {
-        tile: mma_cycles(product, tile, precision, gpu.multiprocessors)
-        for tile in mma_candidates(product, precision, problem.size**2, gpu.multiprocessors)
-        if tile.shared_bytes <= gpu.shared_bytes and replace(tile, parts=1, cached=False) in right
+        tile: cycles
+        for tile, cycles in tensor_candidates(problem, precision, gpu.multiprocessors)
+        if tile.shared_bytes <= gpu.shared_bytes and instance_of(tile) in right
     }
     ordered = sorted(cycles, key=cycles.__getitem__)
     likely = [tile for tile in ordered if cycles[tile] <= SLACK * cycles[ordered[0]]][:MOST_TRIED]
@@ -182,10 +186,10 @@ def table_row(
     target: Target,
     problem: Problem,
     precision: Precision,
-    right: Collection[MmaTile],
+    right: Collection[TensorTile],
     limit: float,
     tiny: bool,
-) -> tuple[list[MmaTile], dict[str, Any]]:
+) -> tuple[list[TensorTile], dict[str, Any]]:
     """Time the likely tiles of one convolution; return the quickest ones and all figures.
 
     Args:
@@ -211,14 +215,14 @@ def table_row(
     operations = 2.0 * product.pixels * product.filters * product.terms
     return ordered[:RANKED], {
         "problem": astuple(problem),
-        "tile": astuple(best),
+        "tile": named_tile(best),
         "us": round(us[best], 2),
         "tflop_per_s": round(operations / us[best] / 1e6, 1),
-        "chosen": astuple(chosen),
+        "chosen": named_tile(chosen),
         "chosen_us": round(us[chosen], 2),
         "likely": len(cycles),
         "tried": [
-            [*astuple(tile), round(cycles[tile] / MODEL_MHZ, 2), round(us[tile], 2)]
+            [*named_tile(tile), round(cycles[tile] / MODEL_MHZ, 2), round(us[tile], 2)]
             for tile in ordered
         ],
     }

@@ -16,22 +16,23 @@ from tinyyolo3.cuda.target import Target
 from tinyyolo3.darknet.config import parse_config
 from tinyyolo3.errors import TinyYoloError
 from tinyyolo3.layers.convolution.cuda import new_workspace
-from tinyyolo3.layers.convolution.cuda_algorithms import Problem
-from tinyyolo3.layers.convolution.cuda_mma import conv_forward_mma_cuda, pack_mma_weights
+from tinyyolo3.layers.convolution.cuda_algorithms import Problem, gpu_of
+from tinyyolo3.layers.convolution.cuda_mma import pack_mma_weights
 from tinyyolo3.layers.convolution.cuda_mma_tiles import (
-    MmaTile,
     Precision,
-    choose_mma_tile,
-    mma_terms,
-    mma_workspace_floats,
 )
-from tinyyolo3.layers.convolution.cuda_tiles import Product
+from tinyyolo3.layers.convolution.cuda_tensor import (
+    TensorTile,
+    conv_forward_tensor_cuda,
+    tensor_workspace_floats,
+)
+from tinyyolo3.layers.convolution.cuda_tensor_choice import choose_tensor_tile, named_tile
 from tinyyolo3.network.build import build_graph
 from tinyyolo3.network.specs import Convolutional, Layer, Route, Shortcut, Yolo
 from tinyyolo3.testing.architectures import yolov3_config
 
 #: Each convolution's tiles, the quickest first.
-Ranking = Mapping[Problem, Sequence[MmaTile]]
+Ranking = Mapping[Problem, Sequence[TensorTile]]
 
 
 def chain_ms(
@@ -58,12 +59,10 @@ def chain_ms(
                 found["overlapping"] = _timed(target, chain, runs)
                 found["changes"] = _tune(target, chain, runs // 4, tune_s)
                 found["tuned"] = _timed(target, chain, runs)
-                chain.prefetch = True
-                found["tuned, prefetching"] = _timed(target, chain, runs)
         except TinyYoloError as problem:
             found["overlapping failed"] = str(problem)
-        found["tuned, prefetching, one by one"] = _timed(target, chain, runs)
-    found["tiles"] = [[astuple(problem), astuple(tile)] for problem, tile in chain.tiles.items()]
+        found["tuned, one by one"] = _timed(target, chain, runs)
+    found["tiles"] = [[astuple(problem), named_tile(tile)] for problem, tile in chain.tiles.items()]
     return found
 
 
@@ -85,7 +84,7 @@ def _tune(target: Target, chain: "Chain", runs: int, limit_s: float) -> list[Any
             before, chain.tiles[problem] = chain.tiles[problem], tile
             ms = _median(target, chain, runs)
             if ms < 0.998 * best:
-                changes.append([astuple(problem), astuple(tile), round(best, 4), round(ms, 4)])
+                changes.append([astuple(problem), named_tile(tile), round(best, 4), round(ms, 4)])
                 best = ms
             else:
                 chain.tiles[problem] = before
@@ -116,8 +115,6 @@ class Chain:
         self.maps: dict[int, DeviceMap] = {-1: self._random_map((3, side, side))}
         self.heads: list[DeviceMap] = []
         self.floats = 0
-        self.prefetch = False
-        self.weights: list[Any] = []
         self.launches: list[Callable[[Any], None]] = []
         for layer in self.layers:
             self._add(layer)
@@ -163,22 +160,19 @@ class Chain:
         weights /= np.float32((channels * size * size) ** 0.5)
         packed = self.target.upload(pack_mma_weights(weights, self.precision))
         biases = self.target.upload(np.zeros(filters, np.float32))
-        product = Product(out.pixels, filters, mma_terms(channels, size, self.precision))
         problem = Problem(
             *(self.batch, height, width, channels, filters, size, layer.stride, layer.dilation)
         )
-        chosen = choose_mma_tile(product, self.precision, size * size)
+        chosen = choose_tensor_tile(problem, self.precision, gpu_of(self.target))
         self.tiles.setdefault(problem, chosen)
         for tile in self.ranked.get(problem, (chosen,)):
-            self.floats = max(self.floats, mma_workspace_floats(product, tile))
-        x, number = self.maps[layer.inputs[0]], len(self.weights)
-        self.weights.append(packed)
+            self.floats = max(self.floats, tensor_workspace_floats(problem, self.precision, tile))
+        x = self.maps[layer.inputs[0]]
         if head:
             self.heads.append(out)
 
         def launch(workspace: Any) -> None:
-            following = self.weights[(number + 1) % len(self.weights)] if self.prefetch else None
-            conv_forward_mma_cuda(
+            conv_forward_tensor_cuda(
                 *(self.target, x, packed, biases, out),
                 precision=self.precision,
                 size=size,
@@ -188,7 +182,6 @@ class Chain:
                 residual=residual,
                 tile=self.tiles[problem],
                 workspace=workspace,
-                following=following,
             )
 
         self.launches.append(launch)

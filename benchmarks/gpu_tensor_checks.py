@@ -1,6 +1,7 @@
 """Whether every instance of the tensor cores' convolution is right, on random data."""
 
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 from tinyyolo3.cuda.maps import DeviceMap, download_map, empty_map, upload_map
 from tinyyolo3.cuda.target import Target
 from tinyyolo3.layers.convolution.cuda import new_workspace
+from tinyyolo3.layers.convolution.cuda_algorithms import Problem
+from tinyyolo3.layers.convolution.cuda_halo_tiles import HALO_INSTANCES, halo_chunks, halo_fits
 from tinyyolo3.layers.convolution.cuda_mma import (
-    conv_forward_mma_cuda,
     pack_mma_weights,
     round_to_tf32,
 )
@@ -19,10 +21,14 @@ from tinyyolo3.layers.convolution.cuda_mma_tiles import (
     INSTANCES,
     MmaTile,
     Precision,
-    mma_terms,
-    mma_workspace_floats,
 )
-from tinyyolo3.layers.convolution.cuda_tiles import Product
+from tinyyolo3.layers.convolution.cuda_tensor import (
+    TensorTile,
+    conv_forward_tensor_cuda,
+    tensor_instances,
+    tensor_workspace_floats,
+)
+from tinyyolo3.layers.convolution.cuda_tensor_choice import named_tile
 from tinyyolo3.layers.convolution.reference import conv_forward_reference
 from tinyyolo3.testing import tolerances
 
@@ -71,25 +77,27 @@ def check_instances(target: Target, precision: Precision, tiny: bool) -> dict[st
     ``wrong_instances``.
     """
     shapes = SHAPES[3:6] if tiny else SHAPES
-    instances = list(INSTANCES)[-3:] if tiny else list(INSTANCES)
+    instances = [*INSTANCES][-3:] + [*HALO_INSTANCES][-3:] if tiny else tensor_instances()
     cases = [_Case(target, precision, shape) for shape in shapes]
     shares: dict[str, float] = {}
     wrong: list[tuple[str, str, float]] = []
-    instances_wrong: list[tuple[Any, ...]] = []
+    instances_wrong: list[list[Any]] = []
     for instance in instances:
+        name = str(named_tile(instance))
         for case in cases:
-            for parts, cached in ((1, False), (3, False), (1, True)):
-                tile = replace(instance, parts=parts, cached=cached)
+            for tile in case.variants(instance):
                 share = case.share(tile)
-                name = str(astuple(instance)[:-2])
                 shares[name] = max(shares.get(name, 0.0), share)
                 if not share <= 1:
                     wrong.append((str(tile), str(case.shape), share))
-                    instances_wrong.append(astuple(instance))
+                    if named_tile(instance) not in instances_wrong:
+                        instances_wrong.append(named_tile(instance))
     return {
         "shares": {name: round(share, 3) for name, share in shares.items()},
         "wrong": wrong,
-        "wrong_instances": list(dict.fromkeys(instances_wrong)),
+        "wrong_instances": [
+            tile for i, tile in enumerate(instances_wrong) if tile not in instances_wrong[:i]
+        ],
     }
 
 
@@ -124,11 +132,8 @@ class _Case:
         self.packed = target.upload(pack_mma_weights(weights.astype(np.float32), precision))
         self.biases = target.upload(biases)
         images, _, height, width = sums.shape
-        self.product = Product(
-            images * height * width,
-            shape.filters,
-            mma_terms(shape.channels, shape.size, precision),
-        )
+        sides = (images, height, width, shape.channels, shape.filters, shape.size)
+        self.problem = Problem(*sides, (shape.stride, shape.stride))
         self.sizes = (images, height, width, shape.filters)
 
     def _rounded(self, shape: tuple[int, ...], spread: float = 1.0) -> NDArray[Any]:
@@ -138,12 +143,22 @@ class _Case:
     def _upload(self, x: NDArray[Any]) -> DeviceMap:
         return upload_map(self.target, x, -(-x.shape[1] // 8) * 8)
 
-    def share(self, tile: MmaTile) -> float:
+    def variants(self, instance: TensorTile) -> Iterator[TensorTile]:
+        """Yield an instance's tiles that can compute this: whole, and its terms in parts."""
+        if isinstance(instance, MmaTile):
+            for parts, cached in ((1, False), (3, False), (1, True)):
+                yield replace(instance, parts=parts, cached=cached)
+        elif halo_fits(self.problem, self.precision, instance):
+            yield instance
+            if halo_chunks(self.problem, self.precision) > instance.chunks:
+                yield replace(instance, parts=2)
+
+    def share(self, tile: TensorTile) -> float:
         """Return the largest error as a share of its bound."""
         out = empty_map(self.target, *self.sizes, -(-self.shape.filters // 8) * 8, self.dtype)
         nan = np.full(out.data.size, np.nan, self.dtype)  # what is not written is found
         out = replace(out, data=self.target.upload(nan))
-        conv_forward_mma_cuda(
+        conv_forward_tensor_cuda(
             *(self.target, self.x, self.packed, self.biases, out),
             precision=self.precision,
             size=self.shape.size,
@@ -151,7 +166,9 @@ class _Case:
             activation="linear" if self.shape.head else "leaky",
             residual=self.residual,
             tile=tile,
-            workspace=new_workspace(self.target, mma_workspace_floats(self.product, tile)),
+            workspace=new_workspace(
+                self.target, tensor_workspace_floats(self.problem, self.precision, tile)
+            ),
         )
         error = np.abs(download_map(self.target, out) - self.expected)
         return float(np.max(error / self.bound))

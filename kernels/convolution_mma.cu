@@ -14,10 +14,8 @@
 // pixels, which come from the L1 cache if CACHED, so that L2 has them to deliver once and not nine
 // times. Channels are filled up to chunks of 16 bytes; of the last chunk only what is in the map is
 // copied, and zeros follow. w is [filter][weight_pitch], zeros where there is no term, its rows in
-// the order that mma_tile.cuh asks for and filled up to 32s (pack_mma_weights); biases [filters],
-// float. workspace and arrivals as for convolution_blocked.cu. following: what the next launch will
-// read, its weights, as so many chunks of 16 bytes, or none: memory delivers them while this one
-// computes.
+// the order that mma_sums.cuh asks for and filled up to 32s (pack_mma_weights); biases [filters],
+// float. workspace and arrivals as for convolution_blocked.cu.
 // ACTIVATION is one of ACTIVATION_...: a template's argument, since a choice at run time would
 // stand here once for each 8 sums, and the code of the ten that are not wanted would hold up the
 // stores.
@@ -27,8 +25,7 @@
 // is 64 operations a byte from L2. At 600 Tflop/s that were 9 TB/s, more than L2 gives: on tensor
 // cores large tiles are there for bytes.
 // Reference: tinyyolo3/layers/convolution/reference.py, conv_forward_reference.
-#include "convolution.cuh"
-#include "eights.cuh"
+#include "mma_store.cuh"
 #include "mma_tile.cuh"
 
 // What the copies need to know of an output pixel.
@@ -167,74 +164,13 @@ struct FilterChunks {
   }
 };
 
-// Stores eight filters of a pixel, as many of them as there are, where addresses allow no vectors.
-template <class Element, class Output>
-DEVICE_INLINE void store_some(Output* to, const float (&values)[8], const Element* added,
-                              int filters) {
-#pragma unroll
-  for (int e = 0; e < 8; e++)
-    if (e < filters) store_one(to + e, added ? values[e] + load_one(added + e) : values[e]);
-}
-
-// Stores a tile's sums, eight filters at a time where addresses allow. The residual is added to the
-// sums as floats: what is stored is rounded once. Its loads wait for memory together, as many as
-// registers allow.
-template <int ACTIVATION, class Tile, class Element, class Output>
-DEVICE_INLINE void store(const ConvolutionShape& p, const Tile& tile, int m0, int f0,
-                         const float* biases, const Element* __restrict__ residual,
-                         Output* __restrict__ y) {
-  constexpr int rows = 2 * Tile::TM, at_once = sizeof(Element) == 2 ? rows : rows / 2;
-  const bool aligned =
-      in_eights(y, p.y_pitch) && (!residual || in_eights(residual, p.residual_pitch));
-  const int pixels = output_pixels(p), first = m0 + tile.row;
-#pragma unroll
-  for (int g = 0; g < Tile::groups; g++) {
-    const int column = tile.column + 32 * g, filters = p.filters - f0 - column;
-    const bool vectors = aligned && filters >= 8;
-    const Element* from = residual + static_cast<long long>(first) * p.residual_pitch + f0 + column;
-    Output* to = y + static_cast<long long>(first) * p.y_pitch + f0 + column;
-    Eight<Element> added[at_once];
-#pragma unroll
-    for (int i = 0; i < rows; i++) {
-      if (i % at_once == 0 && residual && vectors) {
-#pragma unroll
-        for (int a = 0; a < at_once; a++)
-          if (first + 8 * (i + a) < pixels)
-            added[a] = load_eight(from + 8 * (i + a) * p.residual_pitch);
-      }
-      if (first + 8 * i >= pixels) continue;
-      float v[8];
-#pragma unroll
-      for (int e = 0; e < 8; e++)
-        v[e] = activate_for<Element>(
-            tile.sums[i / 2][4 * g + e / 2][i % 2 * 2 + e % 2] + biases[column + e], ACTIVATION);
-      if (vectors) {
-        if (residual) add_eight(v, added[i % at_once]);
-        store_eight(to + 8 * i * p.y_pitch, v);
-      } else {
-        store_some(to + 8 * i * p.y_pitch, v, residual ? from + 8 * i * p.residual_pitch : nullptr,
-                   filters);
-      }
-    }
-  }
-}
-
-// Has the L2 cache fetch this block's share of what the next launch reads.
-DEVICE_INLINE void prefetch_following(const uint4* following, int following_chunks) {
-  const long long blocks = gridDim.x * gridDim.y, block = blockIdx.y * gridDim.x + blockIdx.x;
-  const int begin = static_cast<int>(following_chunks * block / blocks);
-  const int end = static_cast<int>(following_chunks * (block + 1) / blocks);
-  if (end > begin) dev::prefetch_to_l2(following + begin, 16 * (end - begin));
-}
-
 template <class Element, class Output, int ACTIVATION, int BM, int BN, int BK, int WARPS_M,
           int WARPS_N, int STAGES, int BLOCKS_PER_SM, bool CACHED>
 __global__ void __launch_bounds__(32 * WARPS_M * WARPS_N, BLOCKS_PER_SM)
     convolution_mma(ConvolutionShape p, const Element* __restrict__ x,
                     const Element* __restrict__ w, const float* __restrict__ biases,
                     const Element* __restrict__ residual, Output* __restrict__ y,
-                    float* workspace, unsigned* arrivals, const uint4* following,
-                    int following_chunks) {
+                    float* workspace, unsigned* arrivals) {
   using Tile = MmaTile<Element, BM, BN, BK, WARPS_M, WARPS_N, STAGES>;
   Shared<Tile>& shared = SHARED_STRUCT(Shared<Tile>);
   const int tiles_f = dev::ceil_div(p.filters, BN), tile_index = blockIdx.x;
@@ -245,7 +181,6 @@ __global__ void __launch_bounds__(32 * WARPS_M * WARPS_N, BLOCKS_PER_SM)
   const int begin = slices * part / parts, end = slices * (part + 1) / parts;
 
   dev::let_next_launch_begin();
-  if (threadIdx.x == 0) prefetch_following(following, following_chunks);
 #pragma unroll 1
   for (int i = threadIdx.x; i < BM; i += Tile::threads) shared.rows[i] = pixel_row(p, m0 + i);
 #pragma unroll 1
@@ -263,5 +198,7 @@ __global__ void __launch_bounds__(32 * WARPS_M * WARPS_N, BLOCKS_PER_SM)
     float* partial = workspace + static_cast<long long>(tile_index) * parts * (BM * BN);
     if (!tile.combine(shared.ticket, partial, arrivals + tile_index, part, parts)) return;
   }
-  store<ACTIVATION>(p, tile, m0, f0, shared.biases, residual, y);
+  const int pixels_left = output_pixels(p) - m0;
+  auto pixel_of = [&](int row) { return row < pixels_left ? m0 + row : -1; };
+  store<ACTIVATION>(p, tile, pixel_of, f0, shared.biases, residual, y);
 }

@@ -74,14 +74,6 @@ DEVICE_INLINE void wait_for_launch_before() {
 #endif
 }
 
-// Has the L2 cache fetch `bytes` from memory, a multiple of 16, as `global` is; before sm_90
-// nothing.
-DEVICE_INLINE void prefetch_to_l2(const void* global, unsigned bytes) {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(global), "r"(bytes) : "memory");
-#endif
-}
-
 // Four 8 x 8 matrices: lane l gives the address of row l % 8 of matrix l / 8, 16 bytes.
 DEVICE_INLINE void load_matrices(unsigned (&registers)[4], const void* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"

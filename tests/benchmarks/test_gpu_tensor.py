@@ -13,6 +13,8 @@ from gpu_context import Context, Record
 from tinyyolo3.cuda.host import HostTarget
 from tinyyolo3.layers.convolution.cuda_algorithms import Problem
 from tinyyolo3.layers.convolution.cuda_mma_tiles import FP16, INSTANCES, TF32, MmaTile
+from tinyyolo3.layers.convolution.cuda_tensor import tensor_instances
+from tinyyolo3.layers.convolution.cuda_tensor_choice import named_tile
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def test_tiles_of_tensor_cores_are_tried_if_their_instance_is_right(
     context: Context, record: Record, monkeypatch
 ) -> None:
     right = MmaTile(32, 64, 128, 1, 2, 4, 4)
-    others = [(*vars(tile).values(),) for tile in INSTANCES if tile != right]
+    others = [named_tile(tile) for tile in tensor_instances() if tile != right]
     checks = {"shares": {}, "wrong": [], "wrong_instances": others}
     monkeypatch.setattr(gpu_tensor, "check_instances", lambda *_: checks)
     seen: dict[str, Any] = {}
@@ -51,13 +53,15 @@ def test_tiles_of_tensor_cores_are_tried_if_their_instance_is_right(
 
 def test_without_time_only_the_models_tile_is_tried() -> None:
     problem, target = Problem(1, 5, 5, 16, 32, 1), HostTarget("fast")
-    ranked, row = gpu_tensor.table_row(target, problem, FP16, INSTANCES, limit=0.0, tiny=False)
+    instances = tensor_instances()
+    ranked, row = gpu_tensor.table_row(target, problem, FP16, instances, limit=0.0, tiny=False)
     assert len(ranked) == len(row["tried"]) == 1 < row["likely"]
     assert row["tile"] == row["chosen"]
 
 
 def test_a_wrong_instance_of_tensor_cores_is_named(monkeypatch) -> None:
     monkeypatch.setattr(gpu_tensor_checks, "INSTANCES", dict.fromkeys([*INSTANCES][-1:]))
+    monkeypatch.setattr(gpu_tensor_checks, "HALO_INSTANCES", {})
     monkeypatch.setattr(gpu_tensor_checks, "SHAPES", gpu_tensor_checks.SHAPES[:4])
     bound = gpu_tensor_checks.tolerances.tensor_cores
     assert not gpu_tensor_checks.check_instances(HostTarget("fast"), TF32, tiny=True)["wrong"]
@@ -66,7 +70,7 @@ def test_a_wrong_instance_of_tensor_cores_is_named(monkeypatch) -> None:
     )
     found = gpu_tensor_checks.check_instances(HostTarget("fast"), TF32, tiny=True)
     assert found["wrong"]
-    assert found["wrong_instances"] == [(*vars([*INSTANCES][-1]).values(),)]
+    assert found["wrong_instances"] == [named_tile([*INSTANCES][-1])]
 
 
 def test_what_a_run_found_quickest_is_kept_beside_what_earlier_ones_did(
@@ -76,7 +80,8 @@ def test_what_a_run_found_quickest_is_kept_beside_what_earlier_ones_did(
     for name, file in files.items():
         monkeypatch.setattr(gpu_keep, name, lambda device, file=file: file)  # noqa: ARG005
     problems = [[1, 13, 13, 256, filters, 3, [1, 1], 1] for filters in (64, 128, 256)]
-    tiles = [[128, 64, 128, 2, 2, 4, 2, parts, False] for parts in (1, 2, 3)]
+    tiles = [["mma", 128, 64, 128, 2, 2, 4, 2, parts, False] for parts in (1, 2)]
+    tiles.append(["halo", 96, 64, 8, 160, 2, 2, 4, 2, 3])
 
     def results(*rows: list[Any]) -> dict[str, Any]:
         stages = {"device": {"all": {"name": "Abacus 9000"}}}

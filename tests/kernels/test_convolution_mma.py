@@ -1,7 +1,6 @@
 """kernels/convolution_mma.cu against the plain reference, with numbers that are rounded already."""
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyyolo3.activations import ACTIVATIONS
-from tinyyolo3.cuda.maps import DeviceMap, download_map, empty_map, upload_map
+from tinyyolo3.cuda.maps import download_map, empty_map, upload_map
 from tinyyolo3.cuda.target import Target
 from tinyyolo3.errors import InputError
-from tinyyolo3.layers.activation import activation_forward_reference
 from tinyyolo3.layers.convolution.cuda import new_workspace
 from tinyyolo3.layers.convolution.cuda_mma import (
     conv_forward_mma_cuda,
@@ -30,113 +28,14 @@ from tinyyolo3.layers.convolution.cuda_mma_tiles import (
     mma_workspace_floats,
 )
 from tinyyolo3.layers.convolution.cuda_tiles import Product
-from tinyyolo3.layers.convolution.reference import conv_forward_reference
-from tinyyolo3.testing import tolerances
 from tinyyolo3.testing.kernels import margins, run_on_maps
-from tinyyolo3.testing.strategies import normal_map, seeds
+from tinyyolo3.testing.strategies import normal_map
+from tinyyolo3.testing.tensor_cores import cases, check_tile, example, rounded
 
 #: The smallest tile, of which a small map still has several.
 SMALL = min(INSTANCES, key=lambda tile: tile.pixels * tile.filters)
 #: One with several warps each way, and several fragments each way in a warp.
 WIDE = next(tile for tile in INSTANCES if (tile.warps_m, tile.warps_n) == (2, 2))
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    """A convolution with bias, activation and, perhaps, a map to add; all numbers are rounded."""
-
-    x: np.ndarray
-    weights: np.ndarray
-    biases: np.ndarray
-    residual: np.ndarray | None
-    options: dict[str, Any]
-    activation: str
-    precision: Precision
-    output: type
-
-    def expected(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the result in float64 and a bound of the error of tensor cores."""
-        wide = [a.astype(np.float64) for a in (self.x, self.weights, self.biases)]
-        sums = conv_forward_reference(*wide, **self.options)
-        magnitude = conv_forward_reference(*map(np.abs, wide), **self.options)
-        bound = tolerances.ACTIVATION_SLOPE * tolerances.tensor_cores(
-            magnitude, self.weights[0].size
-        )
-        result = activation_forward_reference(sums, self.activation)
-        bound = bound + tolerances.ELEMENTARY_FLOAT32 * np.maximum(1, np.abs(result))
-        if self.residual is not None:
-            result = result + self.residual
-            bound = bound + np.finfo(np.float32).eps * np.abs(result)
-        if self.output is np.float16:
-            bound = bound + tolerances.rounded_to_half(np.abs(result) + bound)
-        return result, bound
-
-    def launch(self, target: Target, tile: MmaTile, out: DeviceMap, margin: int) -> None:
-        channels, size = self.weights.shape[1:3]
-        terms = mma_terms(channels, size, self.precision)
-        product = Product(out.pixels, out.channels, terms)
-        residual = self.residual
-        if residual is not None:
-            residual = upload_map(target, residual, out.channels + margin)
-        chunk = self.precision.chunk
-        pitch = -(-(channels + margin) // chunk) * chunk  # NaN follow the channels
-        conv_forward_mma_cuda(
-            *(target, upload_map(target, self.x, pitch)),
-            target.upload(pack_mma_weights(self.weights.astype(np.float32), self.precision)),
-            *(target.upload(self.biases), out),
-            precision=self.precision,
-            size=size,
-            **self.options,
-            activation=self.activation,
-            residual=residual,
-            tile=tile,
-            workspace=new_workspace(target, mma_workspace_floats(product, tile)),
-        )
-
-
-def rounded(shape: tuple[int, ...], precision: Precision, seed: int) -> np.ndarray:
-    values = normal_map(shape, np.float32, seed)
-    return values.astype(np.float16) if precision is FP16 else round_to_tf32(values)
-
-
-@st.composite
-def cases(draw: st.DrawFn, precision: Precision) -> Case:
-    size = draw(st.sampled_from([1, 2, 3, 3, 5]))
-    dilation = draw(st.integers(1, 2)) if size > 1 else 1
-    padding = draw(st.integers(0, size // 2 + 1))
-    least = max(1, dilation * (size - 1) + 1 - 2 * padding * dilation)
-    side = st.integers(least, 12)
-    channels = draw(st.one_of(st.integers(1, 9), st.sampled_from([8, 16, 24, 40, 72])))
-    filters = draw(st.one_of(st.integers(1, 9), st.sampled_from([31, 64, 72, 129])))
-    seed = draw(seeds())
-    case = Case(
-        x=rounded((draw(st.integers(1, 3)), channels, draw(side), draw(side)), precision, seed),
-        weights=rounded((filters, channels, size, size), precision, seed + 1),
-        biases=normal_map((filters,), np.float32, seed + 2),
-        residual=None,
-        options={
-            "stride": (draw(st.integers(1, 2)), draw(st.integers(1, 2))),
-            "padding": padding,
-            "dilation": dilation,
-        },
-        activation=draw(st.sampled_from(["linear", "leaky"])),
-        precision=precision,
-        output=draw(st.sampled_from([precision.dtype, np.float32])),
-    )
-    if draw(st.booleans()):
-        shape = case.expected()[0].shape
-        return replace(case, residual=rounded(shape, precision, seed + 3))
-    return case
-
-
-def check(target: Target, case: Case, tile: MmaTile, margin: int = 0) -> None:
-    expected, bound = case.expected()
-    actual = run_on_maps(
-        target,
-        lambda out: case.launch(target, tile, out, margin),
-        *([], expected.shape, margin, case.output),
-    )
-    assert np.all(np.abs(actual - expected) <= bound)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS.values(), ids=PRECISIONS)
@@ -145,40 +44,27 @@ def check(target: Target, case: Case, tile: MmaTile, margin: int = 0) -> None:
 def test_the_kernel_convolves_as_the_reference(
     target: Target, precision: Precision, data: st.DataObject, parts: int, margin: int
 ) -> None:
-    case = data.draw(cases(precision))
+    case = data.draw(cases(precision, (1, 2, 3, 3, 5), (8, 16, 24, 40, 72)))
     channels, size = case.weights.shape[1:3]
     slices = -(-mma_terms(channels, size, precision) // SMALL.depth(precision))
-    check(target, case, replace(SMALL, parts=min(parts, slices)), margin)
-
-
-def example(precision: Precision, channels: int, filters: int, activation: str = "leaky") -> Case:
-    return Case(
-        x=rounded((2, channels, 9, 11), precision, 1),
-        weights=rounded((filters, channels, 3, 3), precision, 2),
-        biases=normal_map((filters,), np.float32, 3),
-        residual=rounded((2, filters, 9, 11), precision, 4),
-        options={"stride": (1, 1), "padding": 1},
-        activation=activation,
-        precision=precision,
-        output=precision.dtype,
-    )
+    check_tile(target, case, replace(SMALL, parts=min(parts, slices)), margin)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS.values(), ids=PRECISIONS)
 def test_warps_share_a_tile(target: Target, precision: Precision) -> None:
     for parts, cached in ((1, True), (2, False)):
-        check(target, example(precision, 24, 72), replace(WIDE, parts=parts, cached=cached))
+        check_tile(target, example(precision, 24, 72), replace(WIDE, parts=parts, cached=cached))
 
 
 @pytest.mark.parametrize("instance", INSTANCES, ids=str)
 def test_every_instance_with_and_without_parts(quick_target: Target, instance: MmaTile) -> None:
     for parts in (1, 2):
-        check(quick_target, example(FP16, 40, 264), replace(instance, parts=parts))
+        check_tile(quick_target, example(FP16, 40, 264), replace(instance, parts=parts))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation(quick_target: Target, activation: str) -> None:
-    check(quick_target, example(FP16, 8, 8, activation), SMALL)
+    check_tile(quick_target, example(FP16, 8, 8, activation), SMALL)
 
 
 def test_launches_that_share_a_workspace_give_the_same_bits(target: Target) -> None:

@@ -12,18 +12,14 @@ from tinyyolo3.cuda.target import Target
 from tinyyolo3.layers.activation import activation_forward_reference
 from tinyyolo3.layers.convolution.cuda import new_workspace
 from tinyyolo3.layers.convolution.cuda_algorithms import Problem as DescribedProblem
-from tinyyolo3.layers.convolution.cuda_mma import (
-    conv_forward_mma_cuda,
-    pack_mma_weights,
-    round_to_tf32,
-)
-from tinyyolo3.layers.convolution.cuda_mma_choice import mma_product
-from tinyyolo3.layers.convolution.cuda_mma_tiles import (
-    INSTANCES,
-    PRECISIONS,
-    MmaTile,
-    Precision,
-    mma_workspace_floats,
+from tinyyolo3.layers.convolution.cuda_halo_tiles import HALO_INSTANCES, HaloTile
+from tinyyolo3.layers.convolution.cuda_mma import pack_mma_weights, round_to_tf32
+from tinyyolo3.layers.convolution.cuda_mma_tiles import INSTANCES, PRECISIONS, Precision
+from tinyyolo3.layers.convolution.cuda_tensor import (
+    TensorTile,
+    conv_forward_tensor_cuda,
+    kernel_file,
+    tensor_workspace_floats,
 )
 from tinyyolo3.layers.convolution.reference import conv_forward_reference
 from tinyyolo3.selftest.case import Case, Expected, Prepared, normal, read_map, untouched_map
@@ -33,6 +29,11 @@ from tinyyolo3.testing import tolerances
 #: The smallest tile, and one of several warps each way.
 SMALL = min(INSTANCES, key=lambda tile: tile.pixels * tile.filters)
 WIDE = next(tile for tile in INSTANCES if (tile.warps_m, tile.warps_n) == (2, 2))
+#: The smallest tile of each kind of pixel.
+HALOS = {
+    chunks: min((t for t in HALO_INSTANCES if t.chunks == chunks), key=lambda t: t.halo)
+    for chunks in (8, 4, 1)
+}
 
 
 def tensor_core_cases() -> Iterator[Case]:
@@ -47,10 +48,15 @@ def tensor_core_cases() -> Iterator[Case]:
         yield on_tensor_cores(wide, precision, replace(WIDE, cached=True))
         yield on_tensor_cores(deep, precision, replace(SMALL, parts=3))
         yield on_tensor_cores(pointwise, precision, SMALL, np.float32)
+        few = Problem((2, precision.chunk, 9, 7), 11, kind="leaky")
+        some = Problem((1, 3 * precision.chunk, 9, 13), 72, residual=True)
+        for problem, chunks in ((few, 1), (some, 4), (deep, 8)):
+            yield on_tensor_cores(problem, precision, HALOS[chunks])
+        yield on_tensor_cores(deep, precision, replace(HALOS[8], parts=2))
 
 
 def on_tensor_cores(
-    problem: Problem, precision: Precision, tile: MmaTile, output: DTypeLike | None = None
+    problem: Problem, precision: Precision, tile: TensorTile, output: DTypeLike | None = None
 ) -> Case:
     """Return the case of a convolution by one tile.
 
@@ -76,7 +82,7 @@ def on_tensor_cores(
     images, filters, height, width = shape
     sides = images, height, width, problem.shape[1], filters, problem.size
     described = DescribedProblem(*sides, problem.stride, problem.dilation)
-    floats = mma_workspace_floats(mma_product(described, precision), tile)
+    floats = tensor_workspace_floats(described, precision, tile)
 
     def prepare(target: Target) -> Prepared:
         dtype, chunk = np.dtype(precision.dtype), precision.chunk
@@ -86,7 +92,7 @@ def on_tensor_cores(
         added = None if residual is None else upload_map(target, residual.astype(dtype))
         workspace = new_workspace(target, floats)
         return Prepared(
-            lambda: conv_forward_mma_cuda(
+            lambda: conv_forward_tensor_cuda(
                 *(target, here, *arrays, out),
                 precision=precision,
                 size=problem.size,
@@ -116,5 +122,6 @@ def on_tensor_cores(
 
     label = f"{problem.label} {tile.pixels}x{tile.filters}" + f" in {tile.parts}" * (tile.parts > 1)
     label += "" if output is None else f" to {stored}"
-    files = ("convolution_mma.cu",)
-    return Case(f"convolution, mma, {precision.name}", files, label, prepare, expected)
+    kind = "halo" if isinstance(tile, HaloTile) else "mma"
+    name = f"convolution, {kind}, {precision.name}"
+    return Case(name, (kernel_file(tile),), label, prepare, expected)

@@ -152,27 +152,6 @@ def test_logits_are_not_rounded(quick_target: Target, varied_cfg: str) -> None:
     assert (logits != logits.astype(np.float16)).mean() > 0.9
 
 
-def test_a_convolution_knows_the_next_ones_weights(
-    quick_target: Target, varied_cfg: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    launched = []
-    launch = CUDA.functions["convolution mma"]
-
-    def note(
-        target: Target, x: Any, packed: Any, *rest: Any, following: Any, **options: Any
-    ) -> None:
-        launched.append((packed, following))
-        launch(target, x, packed, *rest, following=following, **options)
-
-    monkeypatch.setitem(CUDA.functions, "convolution mma", note)  # type: ignore[arg-type]
-    case = make_case(varied_cfg.format(width=40, height=24), seed=3)
-    CudaEngine(quick_target, case.parameters, "fp16").forward(case.graph, case.x)
-    nexts = [packed for packed, _ in launched[1:]] + [None]
-    hints = [(hint, after) for (_, hint), after in zip(launched, nexts, strict=True)]
-    assert all(hint is None or hint is after for hint, after in hints)
-    assert sum(hint is not None for hint, _ in hints) > 2
-
-
 @precisions
 def test_results_are_the_same_from_run_to_run(varied_cfg: str, precision: Precision) -> None:
     """Also where work is done as late as a GPU does it."""

@@ -8,12 +8,9 @@ from tinyyolo3.layers.convolution.cuda_algorithms import (
     algorithm_workspace_floats,
     choose_algorithm,
 )
-from tinyyolo3.layers.convolution.cuda_mma_choice import choose_mma, mma_product
-from tinyyolo3.layers.convolution.cuda_mma_tiles import (
-    MmaTile,
-    Precision,
-    mma_workspace_floats,
-)
+from tinyyolo3.layers.convolution.cuda_mma_tiles import Precision
+from tinyyolo3.layers.convolution.cuda_tensor import TensorTile, tensor_workspace_floats
+from tinyyolo3.layers.convolution.cuda_tensor_choice import choose_tensor_tile
 from tinyyolo3.network import specs
 from tinyyolo3.network.graph import Graph
 
@@ -25,9 +22,9 @@ def convolution_algorithm(layer: specs.Convolutional, images: int, gpu: Gpu) -> 
 
 def convolution_tile(
     layer: specs.Convolutional, images: int, precision: Precision, gpu: Gpu
-) -> MmaTile:
+) -> TensorTile:
     """Return how a GPU cuts a convolution on tensor cores for a batch."""
-    return choose_mma(_problem(layer, images), precision, gpu)
+    return choose_tensor_tile(_problem(layer, images), precision, gpu)
 
 
 def shared_workspace_floats(
@@ -40,9 +37,8 @@ def shared_workspace_floats(
         if not isinstance(layer, specs.Convolutional):
             continue
         if step.algorithm == "convolution mma" and precision is not None:
-            product = mma_product(_problem(layer, images), precision)
             tile = convolution_tile(layer, images, precision, gpu)
-            sizes.append(mma_workspace_floats(product, tile))
+            sizes.append(tensor_workspace_floats(_problem(layer, images), precision, tile))
         if step.algorithm == "convolution":
             algorithm = convolution_algorithm(layer, images, gpu)
             sizes.append(algorithm_workspace_floats(_problem(layer, images), algorithm))

@@ -42,14 +42,8 @@ class Lowering:
     precision: Precision | None = None
 
 
-def lower_step(low: Lowering, step: Step, after: Step | None = None) -> list[Launch]:
-    """Return the launches of a step.
-
-    Args:
-        low: what there is to know.
-        step: the step.
-        after: the one that follows it.
-    """
+def lower_step(low: Lowering, step: Step) -> list[Launch]:
+    """Return the launches of a step."""
     if step.algorithm == "copy":
         return [_copy(low, step)]
     inputs = [low.map_of(place) for place in step.inputs]
@@ -57,7 +51,7 @@ def lower_step(low: Lowering, step: Step, after: Step | None = None) -> list[Lau
     layer = low.graph.layers[step.layer if step.weights is None else step.weights]
     match layer:
         case specs.Convolutional():
-            return _convolution(low, step, layer, inputs[0], out, after)
+            return _convolution(low, step, layer, inputs[0], out)
         case specs.Connected():
             return _connected(low, layer, inputs[0], out)
     options = _options(layer)
@@ -114,7 +108,6 @@ def _convolution(
     layer: specs.Convolutional,
     x: DeviceMap,
     out: DeviceMap,
-    after: Step | None,
 ) -> list[Launch]:
     """Convolve, activate, and add the residual of a shortcut that is fused."""
     way: Way = None
@@ -133,22 +126,12 @@ def _convolution(
         way = low.precision
         tile = convolution_tile(layer, x.images, way, gpu_of(low.target))
         options |= {"precision": way, "tile": tile, "workspace": low.workspace}
-        options["following"] = _mma_weights(low, after, way)
     else:
         options["groups"] = layer.groups
     own = low.weights.of(layer, way)
     launcher = CUDA.functions[step.algorithm]
     convolve = partial(launcher, low.target, x, own.weights, own.biases, out, **options)
     return [convolve, *_normalization(low, layer, own, out)]
-
-
-def _mma_weights(low: Lowering, step: Step | None, precision: Precision) -> DeviceArray | None:
-    """Return the weights of a step that is a convolution on tensor cores."""
-    if step is None or step.algorithm != "convolution mma" or step.weights is None:
-        return None
-    layer = low.graph.layers[step.weights]
-    assert isinstance(layer, specs.Convolutional)
-    return low.weights.of(layer, precision).weights
 
 
 def _connected(low: Lowering, layer: specs.Connected, x: DeviceMap, out: DeviceMap) -> list[Launch]:

@@ -1,7 +1,5 @@
 """A plan made ready for a target: its arena, and the launches of its steps in order."""
 
-from itertools import zip_longest
-
 import numpy as np
 
 from tinyyolo3.cuda.maps import DeviceMap, map_size
@@ -54,9 +52,8 @@ class Program:
         workspace = new_workspace(target, floats)
         low = Lowering(target, graph, weights, self.map_of, workspace, precision)
         steps = [step for step in plan.steps if step.algorithm not in BOUNDARIES]
-        pairs = zip_longest(steps, steps[1:])
         self._launches: list[Launch] = [
-            launch for step, after in pairs for launch in lower_step(low, step, after)
+            launch for step in steps for launch in lower_step(low, step)
         ]
         self.input = self.map_of(next(s.output for s in plan.steps if s.layer == INPUT))
         unpacked = (step.inputs[0] for step in plan.steps if step.algorithm == "unpack")
@@ -73,6 +70,7 @@ class Program:
         channels, height, width = place.shape
         pitch = place.stride // place.element_bytes
         start = (self.plan.buffers[place.buffer].offset + place.offset) // place.element_bytes
-        size = map_size(self.images * height * width, channels, pitch)
-        data = self._numbers[place.element_bytes][start : start + size]
+        numbers = self._numbers[place.element_bytes]
+        size = map_size(self.images * height * width, channels, pitch, numbers.dtype)
+        data = numbers[start : start + size]
         return DeviceMap(data, self.images, height, width, channels, pitch)

@@ -91,7 +91,6 @@ def conv_forward_mma_cuda(
     residual: DeviceMap | None = None,
     tile: MmaTile | None = None,
     workspace: DeviceArray | None = None,
-    following: DeviceArray | None = None,
 ) -> None:
     """Launch ``kernels/convolution_mma.cu`` from `x` into `out`.
 
@@ -111,7 +110,6 @@ def conv_forward_mma_cuda(
         tile: how to cut the work; `choose_mma_tile`'s choice when None.
         workspace: from `new_workspace`, of `mma_workspace_floats` or more; needed if
             `tile.parts` > 1.
-        following: the next launch's weights, which the L2 cache may fetch meanwhile.
 
     Raises:
         InputError: a shape or a type does not fit, a map's pixels lie where they cannot be copied
@@ -129,12 +127,12 @@ def conv_forward_mma_cuda(
         activation=activation,
         residual=residual,
     )
-    _check_maps(x, out, residual, precision)
+    check_mma_maps(x, out, residual, precision)
     shape.weight_pitch = packed_terms(x.channels, size, precision)
     product = Product(out.pixels, out.channels, mma_terms(x.channels, size, precision))
     if tile is None:
         tile = choose_mma_tile(product, precision, size * size)
-    _check_limits(x, product, size, tile, workspace)
+    _check_limits(product, size, tile, workspace)
     split = None, None
     if workspace is not None and tile.parts > 1:
         split = workspace[SPLIT_TILES:], workspace[:SPLIT_TILES].view(np.uint32)
@@ -143,16 +141,21 @@ def conv_forward_mma_cuda(
         (tile.threads,),
         (
             *(shape, x.data, packed, biases, residual.data if residual else None, out.data),
-            *(*split, following, 0 if following is None else following.nbytes // 16),
+            *split,
         ),
         shared_mem=tile.shared_bytes,
         outputs=out.whole,
     )
 
 
-def _check_maps(
+def check_mma_maps(
     x: DeviceMap, out: DeviceMap, residual: DeviceMap | None, precision: Precision
 ) -> None:
+    """Check what the kernels of tensor cores ask of maps, beside their shapes.
+
+    Raises:
+        InputError: a map's type or layout does not fit, or `x` has 2³¹ numbers or more.
+    """
     for name, given in (("x", x), ("residual", residual)):
         if given is not None and given.data.dtype != precision.dtype:
             expected = np.dtype(precision.dtype)
@@ -165,17 +168,17 @@ def _check_maps(
             f"convolution: {precision.name} needs each pixel of x at a multiple of 16 bytes, found "
             f"pixels {x.pitch * x.data.itemsize} bytes apart from {address(x.data):#x} on"
         )
+    if x.pixels * x.pitch >= 2**31:
+        raise InputError(f"convolution: a map of {x.pixels * x.pitch} numbers, 2³¹ are too many")
 
 
 def _check_limits(
-    x: DeviceMap, product: Product, size: int, tile: MmaTile, workspace: DeviceArray | None
+    product: Product, size: int, tile: MmaTile, workspace: DeviceArray | None
 ) -> None:
     if size > BLOCKED_SIZE:
         raise InputError(
             f"convolution: the kernel of tensor cores takes sizes up to {BLOCKED_SIZE}, not {size}"
         )
-    if x.pixels * x.pitch >= 2**31:
-        raise InputError(f"convolution: a map of {x.pixels * x.pitch} numbers, 2³¹ are too many")
     if tile.parts == 1:
         return
     needed = mma_workspace_floats(product, tile)

@@ -1,44 +1,41 @@
 """Which tile a convolution on tensor cores takes: as measured on this GPU, or as the model says.
 
-Measurements lie beside this file, ``mma_<device>.json``, written by
+Measurements lie beside this file, ``tensor_<device>.json``, written by
 ``benchmarks/gpu_keep.py``; a row for each convolution and precision.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, replace
+from dataclasses import astuple
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from tinyyolo3.layers.convolution.cuda_algorithms import Gpu, Problem
-from tinyyolo3.layers.convolution.cuda_mma_tiles import (
-    INSTANCES,
-    MmaTile,
-    Precision,
-    choose_mma_tile,
-    mma_terms,
+from tinyyolo3.layers.convolution.cuda_halo_tiles import HaloTile
+from tinyyolo3.layers.convolution.cuda_mma_tiles import MmaTile, Precision
+from tinyyolo3.layers.convolution.cuda_tensor import (
+    TensorTile,
+    instance_of,
+    tensor_candidates,
+    tensor_instances,
 )
-from tinyyolo3.layers.convolution.cuda_tiles import Product
 
 #: The tiles of convolutions, by precision's name.
-Choices = Mapping[tuple[str, Problem], MmaTile]
-
-
-def mma_product(problem: Problem, precision: Precision) -> Product:
-    """Return the matrix product that tensor cores compute."""
-    terms = mma_terms(problem.channels, problem.size, precision)
-    return Product(problem.images * problem.height * problem.width, problem.filters, terms)
+Choices = Mapping[tuple[str, Problem], TensorTile]
+#: What files call the kernels.
+KERNELS: dict[str, type[TensorTile]] = {"halo": HaloTile, "mma": MmaTile}
 
 
 @cache
-def choose_mma(problem: Problem, precision: Precision, gpu: Gpu) -> MmaTile:
+def choose_tensor_tile(problem: Problem, precision: Precision, gpu: Gpu) -> TensorTile:
     """Return the quickest tile: as measured on the GPU, or else with the least modelled time."""
     measured = _measured(gpu.name).get((precision.name, problem))
     if measured is not None:
         return measured
-    product, taps = mma_product(problem, precision), problem.size**2
-    return choose_mma_tile(product, precision, taps, gpu.multiprocessors, gpu.shared_bytes)
+    candidates = tensor_candidates(problem, precision, gpu.multiprocessors)
+    fitting = ((tile, us) for tile, us in candidates if tile.shared_bytes <= gpu.shared_bytes)
+    return min(fitting, key=lambda pair: pair[1])[0]
 
 
 @cache
@@ -48,13 +45,13 @@ def _measured(device: str) -> Choices:
         return {}
     rows = dict(map(read_choice, json.loads(file.read_text())))
     # A file from a version with other instances is not to bring them back.
-    known = {row: replace(tile, parts=1, cached=False) in INSTANCES for row, tile in rows.items()}
-    return {row: tile for row, tile in rows.items() if known[row]}
+    known = tensor_instances()
+    return {row: tile for row, tile in rows.items() if instance_of(tile) in known}
 
 
-def read_choice(row: dict[str, Any]) -> tuple[tuple[str, Problem], MmaTile]:
+def read_choice(row: dict[str, Any]) -> tuple[tuple[str, Problem], TensorTile]:
     """Return a row of such a file: a precision and a convolution, and their tile."""
-    return (row["precision"], read_problem(row["problem"])), MmaTile(*row["tile"])
+    return (row["precision"], read_problem(row["problem"])), read_tile(row["tile"])
 
 
 def read_problem(numbers: Sequence[Any]) -> Problem:
@@ -64,16 +61,28 @@ def read_problem(numbers: Sequence[Any]) -> Problem:
     return Problem(*sides, (stride[0], stride[1]), dilation)
 
 
+def read_tile(named: Sequence[Any]) -> TensorTile:
+    """Return a tile from its kernel's name and its numbers."""
+    kernel, *numbers = named
+    return KERNELS[kernel](*numbers)
+
+
+def named_tile(tile: TensorTile) -> list[Any]:
+    """Return a tile as JSON has it: its kernel's name and its numbers."""
+    name = next(name for name, kind in KERNELS.items() if isinstance(tile, kind))
+    return [name, *astuple(tile)]
+
+
 def choices_file(device: str) -> Path:
     """Return where a device's measurements are kept."""
     words = "".join(c if c.isalnum() else " " for c in device.lower()).split()
-    return Path(__file__).with_name(f"mma_{'_'.join(words)}.json")
+    return Path(__file__).with_name(f"tensor_{'_'.join(words)}.json")
 
 
 def choices_text(choices: Choices) -> str:
     """Return the contents of such a file, a line for each convolution."""
     lines = (
-        json.dumps({"precision": name, "problem": astuple(problem), "tile": astuple(tile)})
+        json.dumps({"precision": name, "problem": astuple(problem), "tile": named_tile(tile)})
         for (name, problem), tile in sorted(
             choices.items(), key=lambda row: (row[0][0], astuple(row[0][1]))
         )
