@@ -11,6 +11,7 @@ compiler made of it. Lower what is better than designed; think before raising an
 
 from dataclasses import dataclass
 
+from tinyyolo3.cuda.budget_halo import halo_rows
 from tinyyolo3.cuda.budget_mma import mma_rows
 
 #: The oldest GPU that is supported, and the two that the kernels are tuned for.
@@ -154,6 +155,8 @@ BUDGETS = (
     Budget("layout.cu", "map_to_nchw", 256, 48, (4, 8, 8), shared_bytes=4224),
     Budget("layout.cu", "map_to_nchw_half", 256, 48, (4, 8, 8), shared_bytes=4224),
     Budget("layout.cu", "nchw_to_map", 256, 48, (4, 8, 8), shared_bytes=4224),
+    Budget("layout.cu", "nchw_to_map_few", threads=256, registers=32, blocks=(4, 8, 8)),
+    Budget("layout.cu", "nchw_to_map_few_half", threads=256, registers=32, blocks=(4, 8, 8)),
     Budget("layout.cu", "nchw_to_map_half", 256, 48, (4, 8, 8), shared_bytes=4224),
     Budget("maxpool.cu", "maxpool_forward<1>", threads=256, registers=64, blocks=(4, 5, 5)),
     Budget("maxpool.cu", "maxpool_forward<4>", threads=256, registers=64, blocks=(4, 4, 4)),
@@ -207,5 +210,5 @@ BUDGETS = (
     Budget("upsample.cu", "upsample_forward<4, half>", 256, 32, (4, 8, 8)),
     Budget("upsample.cu", "upsample_forward<8, half>", 256, 32, (4, 8, 8)),
     Budget("yolo.cu", "yolo_forward", threads=256, registers=32, blocks=(4, 8, 8)),
-    *(Budget(*row) for row in mma_rows()),
+    *(Budget(*row) for row in (*mma_rows(), *halo_rows())),
 )

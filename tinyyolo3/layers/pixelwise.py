@@ -40,7 +40,7 @@ def channel_range(x: DeviceMap, first: int, count: int) -> DeviceMap:
     """Return the map of some of `x`'s channels, where they lie in `x`."""
     if count == x.channels:
         return x
-    data = x.data[first : first + map_size(x.pixels, count, x.pitch)]
+    data = x.data[first : first + map_size(x.pixels, count, x.pitch, x.data.dtype)]
     return replace(x, data=data, channels=count)
 
 

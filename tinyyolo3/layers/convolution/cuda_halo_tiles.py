@@ -81,12 +81,12 @@ class HaloTile:
 
 #: The instances, each with the share of the tensor cores' rate that it reaches.
 HALO_INSTANCES = {
-    HaloTile(192, 64, 8, 240, 4, 2, 4, 2): 0.70,
+    HaloTile(192, 64, 8, 256, 4, 2, 4, 2): 0.70,
     HaloTile(96, 64, 8, 160, 2, 2, 4, 2): 0.65,
     HaloTile(128, 64, 8, 184, 4, 2, 4, 2): 0.65,
     HaloTile(128, 128, 8, 184, 2, 4, 4, 1): 0.75,
-    HaloTile(192, 128, 8, 240, 4, 2, 3, 1): 0.80,
-    HaloTile(192, 32, 8, 240, 4, 1, 4, 2): 0.60,
+    HaloTile(192, 128, 8, 256, 4, 2, 3, 1): 0.80,
+    HaloTile(192, 32, 8, 256, 4, 1, 4, 2): 0.60,
     HaloTile(64, 64, 8, 112, 2, 2, 4, 3): 0.60,
     HaloTile(256, 128, 8, 336, 4, 2, 3, 1): 0.85,
     HaloTile(128, 64, 4, 184, 4, 2, 4, 2): 0.60,
@@ -109,9 +109,10 @@ def halo_pixels(problem: Problem, rows: int, columns: int) -> int:
 
 @cache
 def tile_rectangle(problem: Problem, pixels: int, halo: int) -> tuple[int, int] | None:
-    """Return the rows and columns of a tile: the fewest tiles, then the fewest pixels under it.
+    """Return the rows and columns of a tile, None if not even one output pixel fits.
 
-    None if not even one output pixel fits.
+    The fewest tiles come first; then rows of whole eights, whose pixels lie in different banks of
+    shared memory; then the fewest pixels under the tile, and the longest rows.
     """
     fitting = [
         (rows, columns)
@@ -121,7 +122,12 @@ def tile_rectangle(problem: Problem, pixels: int, halo: int) -> tuple[int, int] 
     ]
     if not fitting:
         return None
-    return min(fitting, key=lambda sides: (_tiles(problem, *sides), halo_pixels(problem, *sides)))
+
+    def cost(sides: tuple[int, int]) -> tuple[int, bool, int, int]:
+        columns = sides[1]
+        return _tiles(problem, *sides), columns % 8 > 0, halo_pixels(problem, *sides), -columns
+
+    return min(fitting, key=cost)
 
 
 def halo_chunks(problem: Problem, precision: Precision) -> int:
