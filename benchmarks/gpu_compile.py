@@ -18,7 +18,6 @@ from tinyyolo3.engine.cuda.choose import convolution_operation
 from tinyyolo3.engine.cuda.convolutions import convolution_algorithm, convolution_tile
 from tinyyolo3.layers.convolution.cuda_algorithms import gpu_of
 from tinyyolo3.layers.convolution.cuda_mma_tiles import PRECISIONS
-from tinyyolo3.layers.convolution.cuda_tensor import kernel_file
 from tinyyolo3.layers.convolution.cuda_tiles import ODD
 from tinyyolo3.layers.convolution.cuda_winograd import winograd_instance
 from tinyyolo3.network.build import build_graph
@@ -69,7 +68,7 @@ def _convolution_kernels(
     for precision in PRECISIONS.values():
         tile = convolution_tile(layer, batch, precision, gpu_of(target))
         output = np.empty(0, np.float32 if head else precision.dtype)
-        yield kernel_file(tile), tile.instance(precision, output, layer.activation)
+        yield tile.file, tile.instance(precision, output, layer.activation)
 
 
 def _compile(file: str, name: str, architecture: str) -> None:

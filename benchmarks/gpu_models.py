@@ -99,13 +99,13 @@ def load_ours(target: Target, model: Model, precision: str = "fp32") -> Detector
 
 
 @contextmanager
-def overlapping(target: Target) -> Iterator[None]:
-    """Let launches on a GPU overlap in here, if they can."""
-    target.overlap = True  # type: ignore[attr-defined]  # only the GPU's target has it
+def one_by_one(target: Target) -> Iterator[None]:
+    """Let no launches on a GPU overlap in here."""
+    target.overlap = False  # type: ignore[attr-defined]  # only the GPU's target has it
     try:
         yield
     finally:
-        target.overlap = False  # type: ignore[attr-defined]
+        target.overlap = True  # type: ignore[attr-defined]
 
 
 def prepare_forward(target: Target, detector: Detector, blob: NDArray[np.float32]) -> Forward:

@@ -13,7 +13,7 @@ from gpu_models import (
     blobs,
     find_model,
     load_ours,
-    overlapping,
+    one_by_one,
     prepare_forward,
 )
 from gpu_timing import WARM_UP, call_ms, spans_ms, spread
@@ -77,11 +77,11 @@ def measure_batch(
     name = f"{precision} batch {batch}"
     record(name, figures)
     if precision != "fp32" and not context.tiny:
-        with overlapping(target):
+        with one_by_one(target):
             other = prepare_forward(target, detector, blobs(model, batch))
             spans = spans_ms(target, other.launch, runs, warm_up)
             same = equal(found, other.outputs())
-        record(name, {**figures, "overlapping": {**spread(spans), "same": same}})
+        record(name, {**figures, "one by one": {**spread(spans), "same": same}})
     return [y[:1] for y in found]
 
 

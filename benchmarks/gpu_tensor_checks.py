@@ -11,7 +11,12 @@ from tinyyolo3.cuda.maps import DeviceMap, download_map, empty_map, upload_map
 from tinyyolo3.cuda.target import Target
 from tinyyolo3.layers.convolution.cuda import new_workspace
 from tinyyolo3.layers.convolution.cuda_algorithms import Problem
-from tinyyolo3.layers.convolution.cuda_halo_tiles import HALO_INSTANCES, halo_chunks, halo_fits
+from tinyyolo3.layers.convolution.cuda_halo_tiles import (
+    HALO_INSTANCES,
+    HaloTile,
+    halo_chunks,
+    halo_fits,
+)
 from tinyyolo3.layers.convolution.cuda_mma import (
     pack_mma_weights,
     round_to_tf32,
@@ -19,7 +24,6 @@ from tinyyolo3.layers.convolution.cuda_mma import (
 from tinyyolo3.layers.convolution.cuda_mma_tiles import (
     FP16,
     INSTANCES,
-    MmaTile,
     Precision,
 )
 from tinyyolo3.layers.convolution.cuda_tensor import (
@@ -29,6 +33,7 @@ from tinyyolo3.layers.convolution.cuda_tensor import (
     tensor_workspace_floats,
 )
 from tinyyolo3.layers.convolution.cuda_tensor_choice import named_tile
+from tinyyolo3.layers.convolution.cuda_wgmma_tiles import WGMMA_INSTANCES, WgmmaTile
 from tinyyolo3.layers.convolution.reference import conv_forward_reference
 from tinyyolo3.testing import tolerances
 
@@ -70,6 +75,11 @@ SHAPES = (
 )
 
 
+def suits(instance: TensorTile, precision: Precision) -> bool:
+    """Return whether an instance multiplies numbers of a precision."""
+    return precision is FP16 or not isinstance(instance, WgmmaTile)
+
+
 def check_instances(target: Target, precision: Precision, tiny: bool) -> dict[str, Any]:
     """Return each instance's largest error as a share of what is allowed, and who exceeds it.
 
@@ -77,7 +87,10 @@ def check_instances(target: Target, precision: Precision, tiny: bool) -> dict[st
     ``wrong_instances``.
     """
     shapes = SHAPES[3:6] if tiny else SHAPES
-    instances = [*INSTANCES][-3:] + [*HALO_INSTANCES][-3:] if tiny else tensor_instances()
+    some: list[TensorTile] = [*[*INSTANCES][-3:], *[*HALO_INSTANCES][-3:], *WGMMA_INSTANCES[:1]]
+    instances = [
+        tile for tile in (tuple(some) if tiny else tensor_instances()) if suits(tile, precision)
+    ]
     cases = [_Case(target, precision, shape) for shape in shapes]
     shares: dict[str, float] = {}
     wrong: list[tuple[str, str, float]] = []
@@ -145,7 +158,7 @@ class _Case:
 
     def variants(self, instance: TensorTile) -> Iterator[TensorTile]:
         """Yield an instance's tiles that can compute this: whole, and its terms in parts."""
-        if isinstance(instance, MmaTile):
+        if not isinstance(instance, HaloTile):
             for parts, cached in ((1, False), (3, False), (1, True)):
                 yield replace(instance, parts=parts, cached=cached)
         elif halo_fits(self.problem, self.precision, instance):

@@ -13,7 +13,7 @@
 #define INFINITY __int_as_float(0x7f800000)
 
 // The block's dynamic shared memory, seen as one struct: `Tiles& tiles = SHARED_STRUCT(Tiles);`.
-extern __shared__ __align__(128) unsigned char dynamic_shared_memory[];
+extern __shared__ __align__(1024) unsigned char dynamic_shared_memory[];
 #define SHARED_STRUCT(T) (*reinterpret_cast<T*>(dynamic_shared_memory))
 
 namespace dev {

@@ -14,6 +14,7 @@
 #include "runtime/scheduler.cpp"
 #include "runtime/warp.cpp"
 #include "runtime/tensor_cores.cpp"
+#include "runtime/warpgroups.cpp"
 #include "runtime/async_copy.cpp"
 #include "runtime/faults.cpp"
 #ifdef HOST_CHECK

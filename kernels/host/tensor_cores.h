@@ -16,7 +16,6 @@ namespace dev {
 // Launches run one after another.
 inline void let_next_launch_begin() {}
 inline void wait_for_launch_before() {}
-inline void prefetch_to_l2(const void*, unsigned) {}
 
 // Half of the last bit that is kept is added to the magnitude, and the bits below are cut off.
 inline unsigned round_to_tf32(unsigned bits) {

@@ -8,9 +8,12 @@ where CUDA would be wrong silently. `test_gpu.py` compares its names with the re
 import ctypes
 import json
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
+from threading import get_ident
 from types import SimpleNamespace, TracebackType
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -18,6 +21,9 @@ from tinyyolo3.cuda.host_memory import guarded_empty
 from tinyyolo3.cuda.host_module import HostKernel, HostModule
 
 Work = Callable[[], None]
+
+#: cudaStreamCaptureMode.
+GLOBAL, THREAD_LOCAL, RELAXED = range(3)
 
 
 class CUDARuntimeError(RuntimeError):
@@ -66,12 +72,21 @@ FakeArray.__module__ = "cupy"
 
 
 class FakeStream:
+    """`cupy.cuda.Stream`.
+
+    What is not allowed while it is captured makes the capture invalid, as the driver has it.
+    """
+
     def __init__(self, gpu: "FakeGpu", non_blocking: bool) -> None:
         assert non_blocking, "it would wait for the default stream"
-        self.gpu, self.ptr = gpu, 1000 + len(gpu.streams)
+        self.gpu, self.ptr = gpu, next(gpu.stream_numbers)
         self.work: list[Work] = []
         self.captured: list[Work] | None = None
-        gpu.streams.append(self)
+        self.mode, self.thread, self.invalid = RELAXED, 0, False
+        gpu.streams[self.ptr] = self
+
+    def __del__(self) -> None:
+        self.gpu.call_unsafe()
 
     def __enter__(self) -> "FakeStream":
         self.gpu.current.append(self)
@@ -81,10 +96,13 @@ class FakeStream:
         assert self.gpu.current.pop() is self
 
     def put(self, work: Work) -> None:
+        if self.invalid:
+            raise CUDADriverError("CUDA_ERROR_STREAM_CAPTURE_INVALIDATED: fake")
         (self.work if self.captured is None else self.captured).append(work)
 
     def synchronize(self) -> None:
         if self.captured is not None:
+            self.invalid = True
             raise CUDARuntimeError(900, "cudaErrorStreamCaptureUnsupported")
         work, self.work = self.work, []
         for each in work:
@@ -92,18 +110,25 @@ class FakeStream:
 
     def begin_capture(self, mode: int | None = None) -> None:
         assert self.captured is None
-        assert mode == self.gpu.cupy.cuda.runtime.streamCaptureModeThreadLocal
-        self.captured = []
+        assert mode != GLOBAL, "other threads could not allocate meanwhile"
+        self.captured, self.thread = [], get_ident()
+        self.mode = RELAXED if mode is None else mode
 
     def end_capture(self) -> "FakeGraph":
         assert self.captured is not None
         work, self.captured = self.captured, None
-        return FakeGraph(work)
+        invalid, self.invalid = self.invalid, False
+        if invalid:
+            raise CUDARuntimeError(901, "cudaErrorStreamCaptureInvalidated")
+        return FakeGraph(self.gpu, work)
 
 
 class FakeGraph:
-    def __init__(self, work: list[Work]) -> None:
-        self.work = work
+    def __init__(self, gpu: "FakeGpu", work: list[Work]) -> None:
+        self.gpu, self.work = gpu, work
+
+    def __del__(self) -> None:
+        self.gpu.call_unsafe()
 
     def upload(self, stream: FakeStream) -> None:
         assert stream.captured is None
@@ -150,6 +175,7 @@ class FakeKernel:
 
 class FakeModule:
     def __init__(self, gpu: "FakeGpu", path: str) -> None:
+        gpu.call_unsafe()
         self.gpu, self.made_from = gpu, json.loads(Path(path).read_text())
 
     def get_function(self, symbol: str) -> FakeKernel:
@@ -165,7 +191,8 @@ class FakeGpu:
 
     def __init__(self, memory_bytes: int = 1 << 30) -> None:
         self.free_bytes, self.memory_bytes = memory_bytes, memory_bytes
-        self.streams: list[FakeStream] = []
+        self.stream_numbers = count(1000)
+        self.streams: WeakValueDictionary[int, FakeStream] = WeakValueDictionary()
         self.current: list[FakeStream] = []
         self.pinned: list[np.ndarray] = []
         self.properties = {
@@ -187,7 +214,8 @@ class FakeGpu:
             memcpyAsync=self.copy,
             memcpyHostToDevice=1,
             memcpyDeviceToHost=2,
-            streamCaptureModeThreadLocal=1,
+            streamCaptureModeThreadLocal=THREAD_LOCAL,
+            streamCaptureModeRelaxed=RELAXED,
         )
         self.cupy = SimpleNamespace(
             ndarray=FakeArray,
@@ -202,8 +230,17 @@ class FakeGpu:
         )
         self.cupyx = SimpleNamespace(empty_pinned=self.empty_pinned)
 
+    def call_unsafe(self) -> None:
+        """Do what a thread that captures must not do, unless its capture is relaxed."""
+        for stream in self.streams.values():
+            if stream.captured is None or stream.mode == RELAXED or stream.thread != get_ident():
+                continue
+            stream.invalid = True
+            raise CUDARuntimeError(900, "cudaErrorStreamCaptureUnsupported")
+
     def empty(self, shape: tuple[int, ...], dtype: Any) -> FakeArray:
         assert self.current, "the memory would belong to the default stream"
+        self.call_unsafe()
         bytes_ = int(np.prod(shape)) * np.dtype(dtype).itemsize
         if bytes_ > self.free_bytes:
             raise OutOfMemoryError
@@ -215,7 +252,7 @@ class FakeGpu:
         return self.pinned[-1]
 
     def copy(self, to: int, come_from: int, size: int, kind: int, stream_ptr: int) -> None:
-        stream = next(s for s in self.streams if s.ptr == stream_ptr)
+        stream = self.streams[stream_ptr]
         host = come_from if kind == 1 else to
         if any(p.ctypes.data <= host < p.ctypes.data + p.nbytes for p in self.pinned):
             stream.put(lambda: _move(to, come_from, size))

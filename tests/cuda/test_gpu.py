@@ -4,9 +4,11 @@ The same tests as the host target's and those of the kernels run on a real GPU w
 TINYYOLO3_TARGET=cuda.
 """
 
+import gc
 import json
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -152,6 +154,33 @@ class TestTarget:
         with pytest.raises(InputError, match="before a graph is captured"):
             target.capture(record)
         target.download(target.upload(numbers(0)))  # the stream can be used
+
+    @pytest.mark.parametrize("elsewhere", [False, True])
+    def test_garbage_may_be_collected_while_a_graph_is_made(
+        self, target: CudaTarget, fake: FakeGpu, elsewhere: bool
+    ) -> None:
+        """A graph and a stream in a cycle are freed whenever Python likes, in any thread."""
+        x, y, other = target.upload(numbers(3)), target.empty(16), target.fork()
+        garbage: list[Any] = [other, other.capture(partial(copy_pixel, other, x, y))]
+        garbage.append(garbage)
+        del garbage, other
+        streams = []
+
+        def record() -> None:
+            if streams:
+                with ThreadPoolExecutor(1) as pool:
+                    pool.submit(gc.collect).result() if elsewhere else gc.collect()
+            streams.append(len(fake.streams))
+            copy_pixel(target, x, y)
+
+        gc.disable()
+        try:
+            replay = target.capture(record)
+        finally:
+            gc.enable()
+        assert streams == [2, 1]
+        replay()
+        assert target.download(y).tolist() == numbers(3).tolist()
 
     def test_waiting_is_refused_while_a_graph_is_made(self, target: CudaTarget) -> None:
         with pytest.raises(KernelError, match="cudaErrorStreamCaptureUnsupported"):

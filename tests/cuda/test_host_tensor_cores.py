@@ -104,3 +104,28 @@ def test_what_is_done_wrong_is_said(changes: dict[str, str], message: str) -> No
     multiply = multiplication("check", "half", **changes).get_function("multiply<half>")
     with pytest.raises(KernelError, match=message):
         multiply((1,), (32,), (x, w, np.zeros((16, 8), np.float32)))
+
+
+#: Each thread copies 5 of 8 halves.
+PARTIAL = """
+#include "tensor_cores.cuh"
+extern "C" __global__ void copy(const half* x, half* y) {
+  alignas(16) __shared__ half chunks[4][8];
+  const int thread = threadIdx.x;
+  dev::cp_async16_first<true>(chunks[thread], x + 8 * thread, 10);
+  dev::cp_async_commit();
+  dev::cp_async_wait<0>();
+  for (int e = 0; e < 8; e++) y[8 * thread + e] = chunks[thread][e];
+}
+"""
+
+
+def test_part_of_a_chunk_is_copied_and_all_of_it_is_in_the_array() -> None:
+    """Elsewhere memcheck ends the program, though a GPU would not read what is outside."""
+    copy = HostModule(code=PARTIAL).get_function("copy")
+    x, y = np.arange(32, dtype=np.float16), np.ones(32, np.float16)
+    copy((1,), (4,), (x, y), outputs=(y,))
+    assert np.array_equal(y.reshape(4, 8), np.where(np.arange(8) < 5, x.reshape(4, 8), 0))
+    message = r"out of bounds: .*thread \(3,0,0\) reads 16 bytes of byte 48 of x"
+    with pytest.raises(KernelError, match=message):
+        copy((1,), (4,), (x[:29], y), outputs=(y,))

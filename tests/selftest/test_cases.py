@@ -49,10 +49,11 @@ def test_the_files_of_a_case_are_those_it_launches_from() -> None:
         assert {file for file, _ in notes.asked} == set(case.files), (case.name, case.label)
 
 
+@pytest.mark.parametrize("mode", ["fast", "check"])
 @pytest.mark.parametrize("name", sorted(NAMES))
-def test_kernels_pass_on_the_host(name: str) -> None:
+def test_kernels_pass_on_the_host(name: str, mode: str) -> None:
     cases = [case for case in all_cases() if case.name == name]
-    outcomes = list(run_cases(cases, HostTarget("fast", seed=1)))
+    outcomes = list(run_cases(cases, HostTarget(mode, seed=1)))
     assert [outcome.problem for outcome in outcomes] == [None] * len(cases)
 
 

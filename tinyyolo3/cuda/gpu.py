@@ -46,7 +46,7 @@ class CudaTarget:
     Attributes:
         gpu: what it runs on.
         overlap: whether kernels that wait for the launch before them by themselves may begin
-            before it has ended, where the GPU can do that (`cuda.overlap`).
+            before it has ended, where the GPU can do that (`cuda.overlap`); they may.
     """
 
     name = "cuda"
@@ -59,7 +59,7 @@ class CudaTarget:
             # Not even the default stream is waited for.
             self._stream = self._cupy.cuda.Stream(non_blocking=True)
         self._capturing = False
-        self.overlap = False
+        self.overlap = True
 
     @property
     def stream(self) -> Any:
@@ -144,12 +144,14 @@ class CudaTarget:
         a graph is made.
 
         Raises:
-            InputError: `record` allocates memory or waits.
-            KernelError: a launch fails.
+            InputError: `record` allocates memory.
+            KernelError: a launch fails, or `record` waits.
         """
         record()
         self.synchronize()
-        mode = self._runtime.streamCaptureModeThreadLocal  # other threads may allocate meanwhile
+        # Python collects garbage when it likes: it may free other graphs, streams or modules in
+        # the middle of this. In every other mode that is an error, which takes the capture with it.
+        mode = self._runtime.streamCaptureModeRelaxed
         with cuda_errors(self._cupy, "a CUDA graph"), self._stream:
             self._stream.begin_capture(mode=mode)
             self._capturing = True

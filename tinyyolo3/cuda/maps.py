@@ -18,6 +18,9 @@ class MapStruct(ctypes.Structure):
     )
 
 
+#: What kernels copy at once: so many bytes, from a multiple of as many.
+CHUNK_BYTES = 16
+
 #: What kernels call the types of maps.
 ELEMENTS = {"float32": "float", "float16": "half"}
 
@@ -27,7 +30,7 @@ class DeviceMap:
     """A map (images, height, width, channels) of float32 or float16, pixel after pixel.
 
     Attributes:
-        data: one-dimensional, from the map's first number to its last.
+        data: one-dimensional, from the map's first number to its last, as `map_size` counts them.
         images: pictures in the batch.
         height: rows.
         width: columns.
@@ -78,12 +81,14 @@ class DeviceMap:
 
     def lanes_begin(self, lanes: int) -> bool:
         """Return whether the first number lies where so many may be read: 16 bytes at the most."""
-        return address(self.data) % min(16, lanes * int(self.data.itemsize)) == 0
+        return address(self.data) % min(CHUNK_BYTES, lanes * int(self.data.itemsize)) == 0
 
     @property
     def in_chunks(self) -> bool:
-        """Whether every pixel begins at a multiple of 16 bytes."""
-        return bool(self.pitch * self.data.itemsize % 16 == address(self.data) % 16 == 0)
+        """Whether kernels may read every pixel in whole chunks of 16 bytes, the last one's too."""
+        begin, step = address(self.data), self.pitch * self.data.itemsize
+        size = map_size(self.pixels, self.channels, self.pitch, self.data.dtype)
+        return bool(begin % CHUNK_BYTES == step % CHUNK_BYTES == 0 and self.data.size >= size)
 
 
 def address(array: DeviceArray) -> int:
@@ -91,8 +96,15 @@ def address(array: DeviceArray) -> int:
     return int(array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr)
 
 
-def map_size(pixels: int, channels: int, pitch: int) -> int:
-    """Return how many numbers lie between a map's first and its last."""
+def map_size(pixels: int, channels: int, pitch: int, dtype: DTypeLike) -> int:
+    """Return how many numbers a map's array has.
+
+    From the first number to the last; where pixels lie whole chunks of 16 bytes apart, to the end
+    of the last one's last chunk. Kernels copy such pixels chunk by chunk.
+    """
+    chunk = CHUNK_BYTES // np.dtype(dtype).itemsize
+    if pitch % chunk == 0:
+        channels = -(-channels // chunk) * chunk
     return (pixels - 1) * pitch + channels
 
 
@@ -107,7 +119,7 @@ def empty_map(
 ) -> DeviceMap:
     """Return a new map of undefined contents."""
     pitch = channels if pitch is None else pitch
-    size = map_size(images * height * width, channels, pitch)
+    size = map_size(images * height * width, channels, pitch, dtype)
     return DeviceMap(target.empty(size, dtype), images, height, width, channels, pitch)
 
 
@@ -117,7 +129,7 @@ def upload_map(target: Target, x: NDArray[np.floating[Any]], pitch: int | None =
     pitch = channels if pitch is None else pitch
     rows = np.full((images * height * width, pitch), np.nan, x.dtype)
     rows[:, :channels] = x.transpose(0, 2, 3, 1).reshape(-1, channels)
-    size = map_size(len(rows), channels, pitch)
+    size = map_size(len(rows), channels, pitch, x.dtype)
     data = target.upload(rows.reshape(-1)[:size])
     return DeviceMap(data, images, height, width, channels, pitch)
 

@@ -14,6 +14,8 @@ from tinyyolo3.errors import BackendError, KernelError
 
 #: What every kernel is compiled with. There is no -use_fast_math: expf stays expf.
 OPTIONS = ("-std=c++17", "-lineinfo", "-Xptxas=-v")
+#: Architectures that have instructions of their own, which no later one is promised to have.
+OWN_INSTRUCTIONS = {"sm_90": "sm_90a"}
 #: What installs the compiler.
 INSTALL = "pip install 'tinyyolo3[cuda]'"
 
@@ -54,7 +56,8 @@ def supported_architectures() -> list[int]:
 def options_for(source: Source, architecture: str, defines: Mapping[str, float]) -> tuple[str, ...]:
     """Return everything that NVRTC is told beside the text."""
     named = tuple(f"-D{name}={value}" for name, value in defines.items())
-    return (f"-arch={architecture}", *OPTIONS, *named, *source.options)
+    own = OWN_INSTRUCTIONS.get(architecture, architecture)
+    return (f"-arch={own}", *OPTIONS, *named, *source.options)
 
 
 def compile_cubin(

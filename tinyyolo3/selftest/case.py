@@ -1,5 +1,6 @@
 """A case of the self-test: a kernel, numbers for it, and what has to come out."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -69,6 +70,7 @@ class Case:
         on_cpu: the same by what runs on the CPU instead of a kernel; None where that is the
             reference itself.
         in_halves: makes the same case of maps of halves; None where the kernel has no such form.
+        architectures: the first and the last GPUs that have the instructions, 75 for sm_75.
     """
 
     name: str
@@ -78,6 +80,15 @@ class Case:
     expected: Callable[[], list[Expected]]
     on_cpu: Callable[[], list[Array]] | None = None
     in_halves: "Callable[[], Case] | None" = None
+    architectures: tuple[float, float] = (0, math.inf)
+
+    def suits(self, target: Target) -> bool:
+        """Return whether a target has the instructions; the host has all."""
+        gpu: Any = getattr(target, "gpu", None)
+        if gpu is None:
+            return True
+        first, last = self.architectures
+        return first <= int(gpu.architecture.removeprefix("sm_")) <= last
 
 
 def map_case(
@@ -167,7 +178,7 @@ def untouched_map(
     """Return a map (N, C, H, W) in which, and beside whose channels, nobody has written yet."""
     images, channels, height, width = shape
     pitch = channels + margin
-    size = map_size(images * height * width, channels, pitch)
+    size = map_size(images * height * width, channels, pitch, dtype)
     data = target.upload(np.full(size, _UNTOUCHED[np.dtype(dtype).itemsize]).view(dtype))
     return DeviceMap(data, images, height, width, channels, pitch)
 

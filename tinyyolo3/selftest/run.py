@@ -51,14 +51,16 @@ def run_cases(cases: Sequence[Case], target: Target | None) -> Iterator[Outcome]
 
     Args:
         cases: what to run; without a target, those that have a form for the CPU.
-        target: where to run the kernels; None runs what the CPU has in their place.
+        target: where to run the kernels, those whose instructions it has; None runs what the CPU
+            has in their place.
 
     Yields:
         Each case's outcome. A kernel that cannot be built or launched is one that failed.
     """
     for case in cases:
         if target is not None:
-            yield _judge(case, partial(run_on_target, case, target))
+            if case.suits(target):
+                yield _judge(case, partial(run_on_target, case, target))
         elif case.on_cpu is not None:
             yield _judge(case, case.on_cpu)
 

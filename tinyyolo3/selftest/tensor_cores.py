@@ -1,5 +1,6 @@
 """The self-test's cases of convolutions on tensor cores, in fp16 and tf32."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,15 +13,16 @@ from tinyyolo3.cuda.target import Target
 from tinyyolo3.layers.activation import activation_forward_reference
 from tinyyolo3.layers.convolution.cuda import new_workspace
 from tinyyolo3.layers.convolution.cuda_algorithms import Problem as DescribedProblem
-from tinyyolo3.layers.convolution.cuda_halo_tiles import HALO_INSTANCES, HaloTile
+from tinyyolo3.layers.convolution.cuda_halo_tiles import HALO_INSTANCES
 from tinyyolo3.layers.convolution.cuda_mma import pack_mma_weights, round_to_tf32
-from tinyyolo3.layers.convolution.cuda_mma_tiles import INSTANCES, PRECISIONS, Precision
+from tinyyolo3.layers.convolution.cuda_mma_tiles import FP16, INSTANCES, PRECISIONS, Precision
 from tinyyolo3.layers.convolution.cuda_tensor import (
     TensorTile,
     conv_forward_tensor_cuda,
-    kernel_file,
     tensor_workspace_floats,
 )
+from tinyyolo3.layers.convolution.cuda_tensor_choice import named_tile
+from tinyyolo3.layers.convolution.cuda_wgmma_tiles import WGMMA_INSTANCES, WgmmaTile
 from tinyyolo3.layers.convolution.reference import conv_forward_reference
 from tinyyolo3.selftest.case import Case, Expected, Prepared, normal, read_map, untouched_map
 from tinyyolo3.selftest.convolutions import Problem
@@ -34,6 +36,9 @@ HALOS = {
     chunks: min((t for t in HALO_INSTANCES if t.chunks == chunks), key=lambda t: t.halo)
     for chunks in (8, 4, 1)
 }
+
+#: The smallest tile of a warpgroup.
+GROUP = WGMMA_INSTANCES[0]
 
 
 def tensor_core_cases() -> Iterator[Case]:
@@ -53,6 +58,10 @@ def tensor_core_cases() -> Iterator[Case]:
         for problem, chunks in ((few, 1), (some, 4), (deep, 8)):
             yield on_tensor_cores(problem, precision, HALOS[chunks])
         yield on_tensor_cores(deep, precision, replace(HALOS[8], parts=2))
+    for problem in (odd, wide, pointwise):
+        yield on_tensor_cores(problem, FP16, GROUP)
+    yield on_tensor_cores(deep, FP16, replace(GROUP, parts=3, cached=True))
+    yield on_tensor_cores(pointwise, FP16, GROUP, np.float32)
 
 
 def on_tensor_cores(
@@ -122,6 +131,7 @@ def on_tensor_cores(
 
     label = f"{problem.label} {tile.pixels}x{tile.filters}" + f" in {tile.parts}" * (tile.parts > 1)
     label += "" if output is None else f" to {stored}"
-    kind = "halo" if isinstance(tile, HaloTile) else "mma"
+    kind = named_tile(tile)[0]
     name = f"convolution, {kind}, {precision.name}"
-    return Case(name, (kernel_file(tile),), label, prepare, expected)
+    own = (90, 90) if isinstance(tile, WgmmaTile) else (precision.least_architecture, math.inf)
+    return Case(name, (tile.file,), label, prepare, expected, architectures=own)

@@ -24,7 +24,11 @@ void copy_async(void* shared, const void* global, int bytes, int wanted) {
     fail("misaligned: %s copies %d bytes asynchronously from or to an address that is no multiple "
          "of %d at %s", thread_text(thread).text, bytes, bytes, pc_text(pc).text);
   }
-  if (wanted) check_access(global, wanted, Access::read, pc);
+  if (wanted) {
+    // A GPU reads what is wanted; compute-sanitizer's memcheck judges all of it.
+    check_inside(global, bytes, pc);
+    check_access(global, wanted, Access::read, pc);
+  }
   check_access(shared, bytes, Access::begin_copy, pc);
   const bool at_once = run.launch->seed && run.random.next() & 1;
   const Copy copy = {static_cast<char*>(shared), static_cast<const char*>(global), bytes, wanted,

@@ -221,13 +221,24 @@ static const Region* find_region(uintptr_t address) {
        pc_text(pc).text);
 }
 
+// The memory that an access is inside of; none where it reads a table of constants, which lies in
+// the library itself.
+static const Region* region_around(uintptr_t start, size_t bytes, Access access, uintptr_t pc) {
+  const Region* region = find_region(start);
+  const bool constant = !region && start - run.library.base < run.library.end - run.library.base;
+  if (constant && access == Access::read) return nullptr;
+  if (!region || start + bytes > region->end()) fail_outside(start, bytes, access, pc, region);
+  return region;
+}
+
+static void check_inside(const void* address, size_t bytes, uintptr_t pc) {
+  region_around(reinterpret_cast<uintptr_t>(address), bytes, Access::read, pc);
+}
+
 static void check_memory(uintptr_t start, size_t bytes, Access access, uintptr_t pc) {
   if (!run.current) return;  // what HOST_EXPORT adds is instrumented too
-  const Region* region = find_region(start);
-  // Tables of constants lie in the library itself.
-  const bool constant = !region && start - run.library.base < run.library.end - run.library.base;
-  if (constant && access == Access::read) return;
-  if (!region || start + bytes > region->end()) fail_outside(start, bytes, access, pc, region);
+  const Region* region = region_around(start, bytes, access, pc);
+  if (!region) return;
   const Thread& thread = *run.current;
   if (++accesses_in_turn > most_accesses_in_turn) {
     fail("endless: %s has touched memory %llu times since it last waited, now at %s",

@@ -21,6 +21,9 @@ inline void check_access(const void* address, size_t bytes, Access access, uintp
   if (start - own_stack >= stack_bytes) check_memory(start, bytes, access, pc);
 }
 
+// Checks that bytes are inside of an array, of which an instruction reads perhaps only the first.
+static void check_inside(const void* address, size_t bytes, uintptr_t pc);
+
 // Puts what the blocks that arrived at `counter` before did before what this block will do.
 static void checker_arrival(const void* counter);
 
@@ -31,6 +34,7 @@ static void checker_turn_begins();  // a thread begins or goes on
 #else
 
 inline void check_access(const void*, size_t, Access, uintptr_t) {}
+inline void check_inside(const void*, size_t, uintptr_t) {}
 inline void checker_arrival(const void*) {}
 inline void checker_launch_begins() {}
 inline void checker_block_begins() {}

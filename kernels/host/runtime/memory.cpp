@@ -12,7 +12,7 @@ namespace host {
 
 // What a block of compute capability 9.0 can have; earlier ones have less.
 constexpr size_t most_shared_bytes = 227 << 10;
-constexpr size_t shared_alignment = 128;  // as device.cuh declares it for the GPU
+constexpr size_t shared_alignment = 1024;  // as device.cuh declares it for the GPU
 
 // Dynamic shared memory ends, to within its alignment, where a page begins that nobody may touch.
 static char* place_dynamic_shared(size_t bytes) {

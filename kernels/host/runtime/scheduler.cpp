@@ -26,6 +26,10 @@ static void begin_thread() {
     fail("%s ends without having waited for its asynchronous copy at %s",
          thread_text(thread).text, pc_text(copy.pc).text);
   }
+  if (!thread.products.empty()) {
+    fail("%s ends without having waited for its warpgroup's multiplication at %s",
+         thread_text(thread).text, pc_text(thread.products.front().pc).text);
+  }
   run.block.ended++;
   leave_fiber();
 }
@@ -82,7 +86,8 @@ static void begin_block() {
   for (Thread& thread : block.threads) {
     thread.state = State::ready;
     thread.call_pc = 0;
-    thread.closed_groups = 0;
+    thread.closed_groups = thread.closed_products = 0;
+    thread.products.clear();
     thread.copies.clear();
     prepare(thread.fiber, thread.number, begin_thread);
   }

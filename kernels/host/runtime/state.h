@@ -28,6 +28,16 @@ struct Copy {
   uintptr_t pc;
 };
 
+// A warpgroup's multiplication that has not been waited for: a thread's part of it.
+struct Product {
+  float* sums;
+  int columns;
+  const char *a, *b;  // matrices in shared memory
+  int chunk;          // the first one of their rows
+  int group;          // how many groups the thread had closed before
+  uintptr_t pc;
+};
+
 struct Thread {
   Fiber fiber;
   unsigned number, lane;  // in its block, in its warp
@@ -41,6 +51,8 @@ struct Thread {
   uintptr_t call_pc;      // of a primitive that is touching memory on the thread's behalf, or 0
   int closed_groups;      // of asynchronous copies
   std::vector<Copy> copies;
+  int closed_products;    // groups of a warpgroup's multiplications
+  std::vector<Product> products;
 };
 
 struct Warp {

@@ -106,11 +106,13 @@ class Gpu:
         name: as the driver says it; "" where measurements do not count.
         multiprocessors: how many.
         shared_bytes: the most shared memory of one block.
+        warpgroups: whether four warps can multiply together (``kernels/warpgroups.cuh``).
     """
 
     name: str = ""
     multiprocessors: int = MULTIPROCESSORS
     shared_bytes: int = 227 * 1024
+    warpgroups: bool = False
 
 
 def gpu_of(target: Target) -> Gpu:
@@ -118,7 +120,7 @@ def gpu_of(target: Target) -> Gpu:
     gpu: Any = getattr(target, "gpu", None)
     if gpu is None:
         return Gpu()
-    return Gpu(gpu.name, gpu.multiprocessors, gpu.shared_bytes)
+    return Gpu(gpu.name, gpu.multiprocessors, gpu.shared_bytes, gpu.architecture == "sm_90")
 
 
 def pack_algorithm(weights: NDArray[np.float32], algorithm: Algorithm) -> NDArray[np.float32]:

@@ -85,7 +85,7 @@ def conv_forward_halo_cuda(
     split = None, None
     if workspace is not None and tile.parts > 1:
         split = workspace[SPLIT_TILES:], workspace[:SPLIT_TILES].view(np.uint32)
-    target.kernel("convolution_halo.cu", tile.instance(precision, out.data, activation))(
+    target.kernel(tile.file, tile.instance(precision, out.data, activation))(
         (tile.tiles(problem), tile.parts),
         (tile.threads,),
         (

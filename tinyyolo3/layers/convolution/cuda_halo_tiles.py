@@ -48,6 +48,8 @@ class HaloTile:
     blocks_per_sm: int
     parts: int = 1
 
+    file = "convolution_halo.cu"
+
     @property
     def threads(self) -> int:
         """The size of a block."""

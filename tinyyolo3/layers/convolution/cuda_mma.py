@@ -8,7 +8,7 @@ from tinyyolo3.cuda.target import DeviceArray, Target
 from tinyyolo3.errors import InputError
 from tinyyolo3.layers.convolution.cuda import BLOCKED_SIZE, convolution_struct
 from tinyyolo3.layers.convolution.cuda_mma_tiles import (
-    MmaTile,
+    GemmTile,
     Precision,
     choose_mma_tile,
     mma_terms,
@@ -89,10 +89,10 @@ def conv_forward_mma_cuda(
     dilation: int = 1,
     activation: str = "linear",
     residual: DeviceMap | None = None,
-    tile: MmaTile | None = None,
+    tile: GemmTile | None = None,
     workspace: DeviceArray | None = None,
 ) -> None:
-    """Launch ``kernels/convolution_mma.cu`` from `x` into `out`.
+    """Launch ``kernels/convolution_mma.cu``, or what `tile` belongs to, from `x` into `out`.
 
     Args:
         target: where to run; from sm_75 on for fp16, from sm_80 on for tf32.
@@ -136,7 +136,7 @@ def conv_forward_mma_cuda(
     split = None, None
     if workspace is not None and tile.parts > 1:
         split = workspace[SPLIT_TILES:], workspace[:SPLIT_TILES].view(np.uint32)
-    target.kernel("convolution_mma.cu", tile.instance(precision, out.data, activation))(
+    target.kernel(tile.file, tile.instance(precision, out.data, activation))(
         (tile.tiles(product), tile.parts),
         (tile.threads,),
         (
@@ -173,7 +173,7 @@ def check_mma_maps(
 
 
 def _check_limits(
-    product: Product, size: int, tile: MmaTile, workspace: DeviceArray | None
+    product: Product, size: int, tile: GemmTile, workspace: DeviceArray | None
 ) -> None:
     if size > BLOCKED_SIZE:
         raise InputError(

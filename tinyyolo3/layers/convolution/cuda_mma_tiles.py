@@ -7,6 +7,7 @@ in bytes, so that an instance serves halves and tf32 alike.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -76,6 +77,8 @@ class MmaTile:
     blocks_per_sm: int
     parts: int = 1
     cached: bool = False
+
+    file = "convolution_mma.cu"
 
     @property
     def threads(self) -> int:
@@ -202,7 +205,41 @@ def mma_cycles(
     return cycles
 
 
-def mma_workspace_floats(product: Product, tile: MmaTile) -> int:
+class GemmTile(Protocol):
+    """A tile of an implicit GEMM, by whichever instructions."""
+
+    @property
+    def pixels(self) -> int:
+        """Of a tile."""
+
+    @property
+    def filters(self) -> int:
+        """Of a tile."""
+
+    @property
+    def parts(self) -> int:
+        """Blocks that share the terms of a tile."""
+
+    @property
+    def file(self) -> str:
+        """The kernel's."""
+
+    @property
+    def threads(self) -> int:
+        """The size of a block."""
+
+    @property
+    def shared_bytes(self) -> int:
+        """A block's dynamic shared memory."""
+
+    def instance(self, precision: Precision, output: NDArray[np.generic], activation: str) -> str:
+        """Return the kernel's name for an output and an activation."""
+
+    def tiles(self, product: Product) -> int:
+        """Return how many tiles cover the result."""
+
+
+def mma_workspace_floats(product: Product, tile: GemmTile) -> int:
     """Return how many numbers of workspace a launch needs: counters and partial sums."""
     if tile.parts == 1:
         return 0

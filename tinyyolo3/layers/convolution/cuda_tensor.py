@@ -6,7 +6,7 @@ from typing import Any
 
 from tinyyolo3.cuda.maps import DeviceMap
 from tinyyolo3.cuda.target import DeviceArray, Target
-from tinyyolo3.layers.convolution.cuda_algorithms import Problem
+from tinyyolo3.layers.convolution.cuda_algorithms import Gpu, Problem
 from tinyyolo3.layers.convolution.cuda_halo import conv_forward_halo_cuda
 from tinyyolo3.layers.convolution.cuda_halo_tiles import (
     HALO_INSTANCES,
@@ -25,15 +25,16 @@ from tinyyolo3.layers.convolution.cuda_mma_tiles import (
     mma_terms,
     mma_workspace_floats,
 )
-from tinyyolo3.layers.convolution.cuda_tiles import MULTIPROCESSORS, Product
+from tinyyolo3.layers.convolution.cuda_tiles import Product
+from tinyyolo3.layers.convolution.cuda_wgmma_tiles import (
+    WGMMA_INSTANCES,
+    WgmmaTile,
+    wgmma_candidates,
+    wgmma_cycles,
+)
 
-#: A tile of either kernel.
-TensorTile = MmaTile | HaloTile
-
-
-def kernel_file(tile: TensorTile) -> str:
-    """Return the file of the kernel that has `tile`."""
-    return "convolution_halo.cu" if isinstance(tile, HaloTile) else "convolution_mma.cu"
+#: A tile of any of the kernels.
+TensorTile = MmaTile | WgmmaTile | HaloTile
 
 
 def conv_forward_tensor_cuda(
@@ -59,14 +60,18 @@ def tensor_workspace_floats(problem: Problem, precision: Precision, tile: Tensor
 
 
 def tensor_candidates(
-    problem: Problem, precision: Precision, multiprocessors: int = MULTIPROCESSORS
+    problem: Problem, precision: Precision, gpu: Gpu
 ) -> Iterator[tuple[TensorTile, float]]:
-    """Yield every tile worth trying, with the cycles that it is thought to take."""
+    """Yield every tile worth trying on a GPU, with the cycles that it is thought to take."""
     product, taps = mma_product(problem, precision), problem.size**2
+    multiprocessors = gpu.multiprocessors
     for tile in mma_candidates(product, precision, taps, multiprocessors):
         yield tile, mma_cycles(product, tile, precision, multiprocessors)
     for halo in halo_candidates(problem, precision, multiprocessors):
         yield halo, halo_cycles(problem, halo, precision, multiprocessors)
+    if gpu.warpgroups and precision.chunk == 8:
+        for group in wgmma_candidates(product, taps, multiprocessors):
+            yield group, wgmma_cycles(product, group, multiprocessors)
 
 
 def mma_product(problem: Problem, precision: Precision) -> Product:
@@ -76,8 +81,8 @@ def mma_product(problem: Problem, precision: Precision) -> Product:
 
 
 def tensor_instances() -> tuple[TensorTile, ...]:
-    """Return the instances of both kernels."""
-    return (*INSTANCES, *HALO_INSTANCES)
+    """Return the instances of all kernels."""
+    return (*INSTANCES, *HALO_INSTANCES, *WGMMA_INSTANCES)
 
 
 def instance_of(tile: TensorTile) -> TensorTile:

@@ -20,11 +20,16 @@ from tinyyolo3.layers.convolution.cuda_tensor import (
     tensor_candidates,
     tensor_instances,
 )
+from tinyyolo3.layers.convolution.cuda_wgmma_tiles import WgmmaTile
 
 #: The tiles of convolutions, by precision's name.
 Choices = Mapping[tuple[str, Problem], TensorTile]
 #: What files call the kernels.
-KERNELS: dict[str, type[TensorTile]] = {"halo": HaloTile, "mma": MmaTile}
+KERNELS: dict[str, type[TensorTile]] = {
+    "halo": HaloTile,
+    "mma": MmaTile,
+    "wgmma": WgmmaTile,
+}
 
 
 @cache
@@ -33,7 +38,7 @@ def choose_tensor_tile(problem: Problem, precision: Precision, gpu: Gpu) -> Tens
     measured = _measured(gpu.name).get((precision.name, problem))
     if measured is not None:
         return measured
-    candidates = tensor_candidates(problem, precision, gpu.multiprocessors)
+    candidates = tensor_candidates(problem, precision, gpu)
     fitting = ((tile, us) for tile, us in candidates if tile.shared_bytes <= gpu.shared_bytes)
     return min(fitting, key=lambda pair: pair[1])[0]
 

@@ -1,0 +1,26 @@
+// Convolution, rung 6: implicit GEMM by Hopper's tensor cores, which read shared memory themselves.
+//
+//   y[m][f] = activate(sum over k of x[m, k] * w[f][k] + bias[f]) (+ residual[m][f])
+//
+// What changed since convolution_mma.cu: four warps together start a multiplication of 64 pixels
+// with all filters of the tile, straight from shared memory, and go on while it runs (wgmma_tile.cuh).
+// No fragments are loaded: shared memory, which rung 4 waits for, serves a 64th of a tile's pixels
+// once and not once for each warp beside it, and warps have time for copies.
+//
+// Arrays, terms, their order and the launch: as for convolution_mma.cu, in halves. sm_90 only.
+// Launch: grid (tiles of filters * tiles of pixels, parts), block WgmmaTile::threads, dynamic
+// shared memory sizeof(Shared).
+// Arithmetic intensity: as for convolution_mma.cu; of shared memory, a step of 16 terms reads
+// 2 KiB and 32 BN bytes for 32 BN KiB multiply-adds.
+// Reference: tinyyolo3/layers/convolution/reference.py, conv_forward_reference.
+#include "mma_convolution.cuh"
+#include "wgmma_tile.cuh"
+
+template <class Output, int ACTIVATION, int BM, int BN, int STAGES, int BLOCKS_PER_SM, bool CACHED>
+__global__ void __launch_bounds__(2 * BM, BLOCKS_PER_SM)
+    convolution_wgmma(ConvolutionShape p, const half* __restrict__ x, const half* __restrict__ w,
+                      const float* __restrict__ biases, const half* __restrict__ residual,
+                      Output* __restrict__ y, float* workspace, unsigned* arrivals) {
+  using Tile = WgmmaTile<BM, BN, STAGES>;
+  convolve<Tile, ACTIVATION, CACHED>(p, x, w, biases, residual, y, workspace, arrivals);
+}

@@ -1,0 +1,127 @@
+"""The tiles of ``kernels/wgmma_tile.cuh``, and what they cost: `cuda_mma_tiles` for warpgroups."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyyolo3.layers.convolution.cuda_mma_tiles import LEAST_SLICES, Precision
+from tinyyolo3.layers.convolution.cuda_tiles import (
+    MULTIPROCESSORS,
+    PARTS,
+    SPLIT_TILES,
+    Product,
+)
+
+#: Bytes of a row of a slice, and the halves in it.
+ROW_BYTES, DEPTH = 128, 64
+#: Pixels of a warpgroup.
+GROUP_PIXELS = 64
+#: Multiply-adds of a multiprocessor's tensor cores in a cycle, and bytes of its shared memory.
+RATE, SHARED_RATE = 2048.0, 128.0
+
+
+@dataclass(frozen=True)
+class WgmmaTile:
+    """An instance of the kernel's template, and how terms are shared.
+
+    Attributes:
+        pixels: of a tile; a warpgroup for each 64.
+        filters: of a tile.
+        stages: slices in shared memory.
+        blocks_per_sm: how many blocks' registers fit a multiprocessor.
+        parts: blocks that share the terms of a tile.
+        cached: pixels come by way of the L1 cache, which has them for the next taps.
+    """
+
+    pixels: int
+    filters: int
+    stages: int
+    blocks_per_sm: int
+    parts: int = 1
+    cached: bool = False
+
+    file = "convolution_wgmma.cu"
+
+    @property
+    def threads(self) -> int:
+        """The size of a block."""
+        return 128 * (self.pixels // GROUP_PIXELS)
+
+    @property
+    def shared_bytes(self) -> int:
+        """A block's dynamic shared memory, of what `MmaTile` says, in whole eights of rows."""
+        staged = self.stages * ROW_BYTES * (self.pixels + self.filters)
+        return -(-(staged + 8 * self.pixels + 4 * self.filters + 4) // 1024) * 1024
+
+    def instance(self, precision: Precision, output: NDArray[np.generic], activation: str) -> str:
+        """Return the kernel's name for an output and an activation; there are only halves."""
+        assert precision.chunk == 8
+        stored = "half" if output.dtype == np.float16 else "float"
+        numbers = self.pixels, self.filters, self.stages, self.blocks_per_sm
+        rest = *map(str, numbers), "true" if self.cached else "false"
+        arguments = stored, f"ACTIVATION_{activation.upper()}", *rest
+        return f"convolution_wgmma<{', '.join(arguments)}>"
+
+    def tiles(self, product: Product) -> int:
+        """Return how many tiles cover the result."""
+        return -(-product.pixels // self.pixels) * -(-product.filters // self.filters)
+
+
+#: The instances.
+WGMMA_INSTANCES = (
+    WgmmaTile(64, 32, 6, 3),
+    WgmmaTile(64, 64, 6, 2),
+    WgmmaTile(64, 64, 4, 3),
+    WgmmaTile(64, 128, 4, 2),
+    WgmmaTile(64, 256, 5, 1),
+    WgmmaTile(128, 32, 5, 2),
+    WgmmaTile(128, 64, 4, 2),
+    WgmmaTile(128, 64, 6, 1),
+    WgmmaTile(128, 128, 3, 2),
+    WgmmaTile(128, 128, 6, 1),
+    WgmmaTile(128, 256, 4, 1),
+    WgmmaTile(256, 64, 5, 1),
+    WgmmaTile(256, 128, 4, 1),
+)
+
+
+def wgmma_candidates(
+    product: Product, taps: int = 1, multiprocessors: int = MULTIPROCESSORS
+) -> Iterator[WgmmaTile]:
+    """Yield every tile worth trying, as `mma_candidates` does."""
+    slices = -(-product.terms // DEPTH)
+    for instance in WGMMA_INSTANCES:
+        if instance.filters >= 2 * max(product.filters, 32):
+            continue
+        tiles = instance.tiles(product)
+        most = min(-(-multiprocessors * instance.blocks_per_sm // tiles), slices // LEAST_SLICES)
+        parts = [count for count in PARTS if count <= most] if tiles <= SPLIT_TILES else []
+        for tile in (instance, *(replace(instance, parts=count) for count in parts)):
+            yield tile
+            if taps > 1:
+                yield replace(tile, cached=True)
+
+
+def wgmma_cycles(
+    product: Product, tile: WgmmaTile, multiprocessors: int = MULTIPROCESSORS
+) -> float:
+    """Return about how many cycles a convolution takes, as `mma_cycles` counts them.
+
+    A slice takes what tensor cores or shared memory need for it, whichever is more; the filters are
+    read by each warpgroup.
+    """
+    blocks = tile.tiles(product) * tile.parts
+    load = -(-blocks // multiprocessors)
+    resident = min(load, tile.blocks_per_sm)
+    slices = -(-product.terms // (DEPTH * tile.parts))
+    groups = tile.pixels // GROUP_PIXELS
+    moved = (2 * tile.pixels + (groups + 1) * tile.filters) * ROW_BYTES
+    slice_cycles = max(tile.pixels * tile.filters * DEPTH / RATE, moved / SHARED_RATE)
+    rows = tile.pixels * (0.4 if tile.cached else 1.0) + tile.filters
+    copies = blocks * slices * rows * ROW_BYTES / 3072
+    cycles = max(1.2 * load * slices * slice_cycles, copies) + 1800.0 * -(-load // resident)
+    if tile.parts > 1:
+        cycles += 1200.0 + 150.0 * tile.parts + 8.0 * blocks * tile.pixels * tile.filters / 2048
+    return cycles
