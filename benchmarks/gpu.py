@@ -67,7 +67,7 @@ STAGES = (
     Stage("networks", 90, NETWORKS),
     Stage("peers", 110, NETWORKS),
     Stage("compiled", 75, NETWORKS),
-    Stage("tensor", 100, ("fp16-1", "fp16-8", "tf32-1")),
+    Stage("tensor", 100, ("fp16-1", "fp16-8", "tf32-1", "fp16-others")),
     Stage("layers", 50, ("convolutions-1", "convolutions-8", "others")),
     Stage("sanitizer", 50, ("memcheck", "racecheck", "host")),
     Stage("ceilings", 15),

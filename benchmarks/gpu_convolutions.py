@@ -29,6 +29,7 @@ from tinyyolo3.layers.convolution.cuda_algorithms import (
 from tinyyolo3.layers.convolution.cuda_tiles import INSTANCES, ODD
 from tinyyolo3.layers.convolution.cuda_winograd import winograd_instance
 from tinyyolo3.network.build import build_graph
+from tinyyolo3.network.graph import Graph
 from tinyyolo3.network.specs import Convolutional
 from tinyyolo3.testing.architectures import yolov3_config, yolov3_spp_config, yolov3_tiny_config
 
@@ -53,7 +54,12 @@ def problems(batch: int, tiny: bool) -> list[Problem]:
 
 def network_problems(config: Callable[[int, int], str], side: int, batch: int) -> Iterator[Problem]:
     """Yield a network's convolutions in order, but for those with groups."""
-    for layer in build_graph(parse_config(config(side, side))).layers:
+    yield from graph_problems(build_graph(parse_config(config(side, side))), batch)
+
+
+def graph_problems(graph: Graph, batch: int) -> Iterator[Problem]:
+    """Yield the convolutions of a network's layers, as `network_problems` does."""
+    for layer in graph.layers:
         if isinstance(layer, Convolutional) and layer.groups == 1:
             _, height, width = layer.output_shape
             yield Problem(

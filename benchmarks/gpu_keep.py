@@ -44,7 +44,7 @@ def found_algorithms(stages: dict[str, Any]) -> dict[Problem, Algorithm]:
 def found_tiles(stages: dict[str, Any]) -> Iterator[tuple[tuple[str, Problem], TensorTile]]:
     """Yield the tiles with which a whole network was quickest, by precision and convolution."""
     for part, found in stages.get("tensor", {}).items():
-        for problem, tile in found.get("chain", {}).get("tiles", ()):
+        for problem, tile in found.get("chain", found).get("tiles", ()):
             yield (part.partition("-")[0], read_problem(problem)), read_tile(tile)
 
 

@@ -1,13 +1,14 @@
 """Stage 7: convolutions on tensor cores: right or not, then which tile is quickest for each.
 
-A part is a precision and a batch, such as ``fp16-8``. First every instance is checked against
-float64; one that is wrong is not timed. Then each convolution of yolov3-416 is timed with its
-likely tiles, alone in a CUDA graph, with weights from memory; last all of the network's, one after
-the other, in one graph with the quickest tiles. ``gpu_keep.py`` keeps those.
+A part is a precision and a batch of yolov3-416, such as ``fp16-8``, or one picture of the
+``others``. First every instance is checked against float64; one that is wrong is not timed. Then
+each convolution is timed with its likely tiles, alone in a CUDA graph, with weights from memory;
+last all of yolov3-416's, one after the other, in one graph with the quickest tiles.
+``gpu_keep.py`` keeps those.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import astuple, replace
 from typing import Any
 
@@ -15,36 +16,38 @@ import numpy as np
 
 from gpu_compile import compile_ahead
 from gpu_context import Context, Record
-from gpu_convolutions import COLD_BYTES, MOST_COPIES, network_problems
-from gpu_models import one_by_one
+from gpu_convolutions import COLD_BYTES, MOST_COPIES, graph_problems, network_problems
+from gpu_models import find_model, one_by_one
 from gpu_tensor_chain import Ranking, chain_ms
-from gpu_tensor_checks import check_instances, suits
+from gpu_tensor_checks import check_instances
 from gpu_timing import launch_ms
 from tinyyolo3.cuda.maps import empty_map, upload_map
 from tinyyolo3.cuda.target import DeviceArray, Target
+from tinyyolo3.darknet.config import read_config
 from tinyyolo3.layers.convolution.cuda import new_workspace
 from tinyyolo3.layers.convolution.cuda_algorithms import Gpu, Problem, gpu_of
-from tinyyolo3.layers.convolution.cuda_halo_tiles import HaloTile
-from tinyyolo3.layers.convolution.cuda_mma import pack_mma_weights
+from tinyyolo3.layers.convolution.cuda_mma import conv_forward_mma_cuda, pack_mma_weights
 from tinyyolo3.layers.convolution.cuda_mma_tiles import (
     INSTANCES,
     PRECISIONS,
     Precision,
+    mma_workspace_floats,
 )
 from tinyyolo3.layers.convolution.cuda_tensor import (
     TensorTile,
-    conv_forward_tensor_cuda,
     instance_of,
     tensor_candidates,
     tensor_instances,
-    tensor_workspace_floats,
+    tensor_product,
 )
 from tinyyolo3.layers.convolution.cuda_tensor_choice import named_tile
+from tinyyolo3.network.build import build_graph
 from tinyyolo3.testing.architectures import yolov3_config
 
 #: Candidates that the model thinks this much slower than its favourite are not tried, nor more
-#: than so many.
-SLACK, MOST_TRIED = 3.0, 60
+#: than so many; fewer for the networks beside yolov3-416.
+SLACK, MOST_TRIED, FEW_TRIED = 3.0, 60, 20
+OTHERS = ("yolov3-tiny-416", "yolov3-spp-608", "yolo-fastest-1.1-xl-320")
 #: Tiles of a convolution that are tried within the whole network.
 RANKED = 5
 #: Cycles of the model in a microsecond: the H200's clock under load.
@@ -53,27 +56,28 @@ MODEL_MHZ = 1900.0
 OUTPUTS = ((np.float16, "leaky"), (np.float32, "linear"))
 #: Of the time that is left after the checks, what single convolutions may take, and of the rest
 #: what trying their tiles within the whole network may.
-TABLE_SHARE, TUNING_SHARE = 0.6, 0.7
+TABLE_SHARE, TUNING_SHARE = 0.7, 0.4
 
 
 def measure(context: Context, part: str, record: Record) -> None:
     """Check and time one precision at one batch size."""
-    name, _, images = part.partition("-")
-    precision, batch, tiny = PRECISIONS[name], int(images), context.tiny
+    name, _, what = part.partition("-")
+    precision, tiny = PRECISIONS[name], context.tiny
     target = context.open_target()
     record("compile", compile_ahead(target, list(instances(precision))))
     checks = check_instances(target, precision, tiny)
     record("checks", checks)
     record("launch", launch_us(target, precision))
     wrong = checks["wrong_instances"]
-    right = [
-        tile
-        for tile in tensor_instances()
-        if suits(tile, precision) and named_tile(tile) not in wrong
-    ]
+    right = [tile for tile in tensor_instances(precision) if named_tile(tile) not in wrong]
     if not right:
         return
-    ranked = table(context, target, precision, batch, right, record)
+    if what == "others":
+        few = table(context, target, precision, others(context), right, record, most=FEW_TRIED)
+        record("tiles", [[astuple(p), named_tile(tiles[0])] for p, tiles in few.items()])
+        return
+    batch = int(what)
+    ranked = table(context, target, precision, yolov3_problems(batch, tiny), right, record)
     record(
         "chain",
         chain_ms(
@@ -88,19 +92,19 @@ def table(
     context: Context,
     target: Target,
     precision: Precision,
-    batch: int,
+    problems: Sequence[Problem],
     right: Collection[TensorTile],
     record: Record,
+    most: int = MOST_TRIED,
 ) -> Ranking:
     """Time each convolution's tiles, of which all may take a share of the time; rank them."""
-    problems = yolov3_problems(batch, context.tiny)
     distinct = list(dict.fromkeys(problems))
     end = time.monotonic() + TABLE_SHARE * context.left_s()
     ranked, rows = {}, {}
     for number, problem in enumerate(distinct):
         now = time.monotonic()
         limit = now + (end - now) / (len(distinct) - number)
-        row = table_row(target, problem, precision, right, limit, context.tiny)
+        row = table_row(target, problem, precision, right, limit, context.tiny, most)
         ranked[problem], rows[problem] = row
         record(" ".join(map(str, astuple(problem)[1:])), rows[problem])
     sums = {key: sum(rows[p][key] for p in problems) for key in ("us", "chosen_us")}
@@ -110,11 +114,8 @@ def table(
 
 def instances(precision: Precision) -> Iterator[tuple[str, str]]:
     """Yield the kernels that are tried, each with its file."""
-    all_instances = [tile for tile in tensor_instances() if suits(tile, precision)]
-    cached = [
-        replace(tile, cached=True) for tile in all_instances if not isinstance(tile, HaloTile)
-    ]
-    for tile in (*all_instances, *cached):
+    every = tensor_instances(precision)
+    for tile in (*every, *(replace(tile, cached=True) for tile in every)):
         for dtype, activation in OUTPUTS:
             output = np.empty(0, dtype if precision.chunk == 8 else np.float32)
             yield tile.file, tile.instance(precision, output, activation)
@@ -151,7 +152,7 @@ class Bench:
 
     def us(self, tile: TensorTile, runs: int) -> float:
         """Return the microseconds of one convolution, in a graph of many."""
-        floats = tensor_workspace_floats(self.problem, self.precision, tile)
+        floats = mma_workspace_floats(tensor_product(self.problem, self.precision), tile)
         if floats > self.workspace.size:
             self.workspace = new_workspace(self.target, floats)
         launches = [self._launch(tile, packed) for packed in self.packed]
@@ -161,7 +162,7 @@ class Bench:
         problem, workspace = self.problem, self.workspace
 
         def launch() -> None:
-            conv_forward_tensor_cuda(
+            conv_forward_mma_cuda(
                 *(self.target, self.x, packed, self.biases, self.out),
                 precision=self.precision,
                 size=problem.size,
@@ -196,6 +197,7 @@ def table_row(
     right: Collection[TensorTile],
     limit: float,
     tiny: bool,
+    most: int = MOST_TRIED,
 ) -> tuple[list[TensorTile], dict[str, Any]]:
     """Time the likely tiles of one convolution; return the quickest ones and all figures.
 
@@ -206,13 +208,14 @@ def table_row(
         right: the instances that may be tried.
         limit: when to stop, by `time.monotonic`; the model's favourite is tried in any case.
         tiny: whether figures are of no interest.
+        most: how many tiles are tried at the most.
     """
     gpu = gpu_of(target)
     bench = Bench(target, problem, precision, tiny)
     cycles = likely_tiles(problem, precision, gpu, right)
     chosen = next(iter(cycles))
     us = {chosen: bench.us(chosen, runs=1 if tiny else 5)}
-    for tile in list(cycles)[: 2 if tiny else None]:
+    for tile in list(cycles)[: 2 if tiny else most]:
         if time.monotonic() > limit:
             break
         if tile not in us:
@@ -240,6 +243,18 @@ def yolov3_problems(batch: int, tiny: bool) -> list[Problem]:
     if tiny:
         return [Problem(batch, 7, 9, 3, 40, 3), Problem(batch, 5, 5, 16, 255, 1)]
     return list(network_problems(yolov3_config, 416, batch))
+
+
+def others(context: Context) -> list[Problem]:
+    """Return the convolutions of one picture through the other networks that are measured."""
+    if context.tiny:
+        return yolov3_problems(1, tiny=True)
+    found: list[Problem] = []
+    for name in OTHERS:
+        model = find_model(context, name)
+        graph = build_graph(read_config(model.cfg), width=model.side, height=model.side)
+        found += graph_problems(graph, 1)
+    return found
 
 
 def launch_us(target: Target, precision: Precision) -> dict[str, float]:

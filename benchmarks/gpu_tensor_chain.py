@@ -16,14 +16,14 @@ from tinyyolo3.cuda.target import Target
 from tinyyolo3.darknet.config import parse_config
 from tinyyolo3.layers.convolution.cuda import new_workspace
 from tinyyolo3.layers.convolution.cuda_algorithms import Problem, gpu_of
-from tinyyolo3.layers.convolution.cuda_mma import pack_mma_weights
+from tinyyolo3.layers.convolution.cuda_mma import conv_forward_mma_cuda, pack_mma_weights
 from tinyyolo3.layers.convolution.cuda_mma_tiles import (
     Precision,
+    mma_workspace_floats,
 )
 from tinyyolo3.layers.convolution.cuda_tensor import (
     TensorTile,
-    conv_forward_tensor_cuda,
-    tensor_workspace_floats,
+    tensor_product,
 )
 from tinyyolo3.layers.convolution.cuda_tensor_choice import choose_tensor_tile, named_tile
 from tinyyolo3.network.build import build_graph
@@ -158,16 +158,17 @@ class Chain:
         problem = Problem(
             *(self.batch, height, width, channels, filters, size, layer.stride, layer.dilation)
         )
+        product = tensor_product(problem, self.precision)
         chosen = choose_tensor_tile(problem, self.precision, gpu_of(self.target))
         self.tiles.setdefault(problem, chosen)
         for tile in self.ranked.get(problem, (chosen,)):
-            self.floats = max(self.floats, tensor_workspace_floats(problem, self.precision, tile))
+            self.floats = max(self.floats, mma_workspace_floats(product, tile))
         x = self.maps[layer.inputs[0]]
         if head:
             self.heads.append(out)
 
         def launch(workspace: Any) -> None:
-            conv_forward_tensor_cuda(
+            conv_forward_mma_cuda(
                 *(self.target, x, packed, biases, out),
                 precision=self.precision,
                 size=size,

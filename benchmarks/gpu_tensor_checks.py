@@ -1,6 +1,5 @@
 """Whether every instance of the tensor cores' convolution is right, on random data."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,29 +10,22 @@ from tinyyolo3.cuda.maps import DeviceMap, download_map, empty_map, upload_map
 from tinyyolo3.cuda.target import Target
 from tinyyolo3.layers.convolution.cuda import new_workspace
 from tinyyolo3.layers.convolution.cuda_algorithms import Problem
-from tinyyolo3.layers.convolution.cuda_halo_tiles import (
-    HALO_INSTANCES,
-    HaloTile,
-    halo_chunks,
-    halo_fits,
-)
 from tinyyolo3.layers.convolution.cuda_mma import (
+    conv_forward_mma_cuda,
     pack_mma_weights,
     round_to_tf32,
 )
 from tinyyolo3.layers.convolution.cuda_mma_tiles import (
     FP16,
-    INSTANCES,
     Precision,
+    mma_workspace_floats,
 )
 from tinyyolo3.layers.convolution.cuda_tensor import (
     TensorTile,
-    conv_forward_tensor_cuda,
     tensor_instances,
-    tensor_workspace_floats,
+    tensor_product,
 )
 from tinyyolo3.layers.convolution.cuda_tensor_choice import named_tile
-from tinyyolo3.layers.convolution.cuda_wgmma_tiles import WGMMA_INSTANCES, WgmmaTile
 from tinyyolo3.layers.convolution.reference import conv_forward_reference
 from tinyyolo3.testing import tolerances
 
@@ -75,11 +67,6 @@ SHAPES = (
 )
 
 
-def suits(instance: TensorTile, precision: Precision) -> bool:
-    """Return whether an instance multiplies numbers of a precision."""
-    return precision is FP16 or not isinstance(instance, WgmmaTile)
-
-
 def check_instances(target: Target, precision: Precision, tiny: bool) -> dict[str, Any]:
     """Return each instance's largest error as a share of what is allowed, and who exceeds it.
 
@@ -87,10 +74,7 @@ def check_instances(target: Target, precision: Precision, tiny: bool) -> dict[st
     ``wrong_instances``.
     """
     shapes = SHAPES[3:6] if tiny else SHAPES
-    some: list[TensorTile] = [*[*INSTANCES][-3:], *[*HALO_INSTANCES][-3:], *WGMMA_INSTANCES[:1]]
-    instances = [
-        tile for tile in (tuple(some) if tiny else tensor_instances()) if suits(tile, precision)
-    ]
+    instances = tensor_instances(precision)[-4:] if tiny else tensor_instances(precision)
     cases = [_Case(target, precision, shape) for shape in shapes]
     shares: dict[str, float] = {}
     wrong: list[tuple[str, str, float]] = []
@@ -98,7 +82,8 @@ def check_instances(target: Target, precision: Precision, tiny: bool) -> dict[st
     for instance in instances:
         name = str(named_tile(instance))
         for case in cases:
-            for tile in case.variants(instance):
+            for parts, cached in ((1, False), (3, False), (1, True)):
+                tile = replace(instance, parts=parts, cached=cached)
                 share = case.share(tile)
                 shares[name] = max(shares.get(name, 0.0), share)
                 if not share <= 1:
@@ -156,22 +141,12 @@ class _Case:
     def _upload(self, x: NDArray[Any]) -> DeviceMap:
         return upload_map(self.target, x, -(-x.shape[1] // 8) * 8)
 
-    def variants(self, instance: TensorTile) -> Iterator[TensorTile]:
-        """Yield an instance's tiles that can compute this: whole, and its terms in parts."""
-        if not isinstance(instance, HaloTile):
-            for parts, cached in ((1, False), (3, False), (1, True)):
-                yield replace(instance, parts=parts, cached=cached)
-        elif halo_fits(self.problem, self.precision, instance):
-            yield instance
-            if halo_chunks(self.problem, self.precision) > instance.chunks:
-                yield replace(instance, parts=2)
-
     def share(self, tile: TensorTile) -> float:
         """Return the largest error as a share of its bound."""
         out = empty_map(self.target, *self.sizes, -(-self.shape.filters // 8) * 8, self.dtype)
         nan = np.full(out.data.size, np.nan, self.dtype)  # what is not written is found
         out = replace(out, data=self.target.upload(nan))
-        conv_forward_tensor_cuda(
+        conv_forward_mma_cuda(
             *(self.target, self.x, self.packed, self.biases, out),
             precision=self.precision,
             size=self.shape.size,
@@ -180,7 +155,8 @@ class _Case:
             residual=self.residual,
             tile=tile,
             workspace=new_workspace(
-                self.target, tensor_workspace_floats(self.problem, self.precision, tile)
+                self.target,
+                mma_workspace_floats(tensor_product(self.problem, self.precision), tile),
             ),
         )
         error = np.abs(download_map(self.target, out) - self.expected)

@@ -13,9 +13,10 @@
 // but for the last one, then by ky, kx and channel: the taps of a block are shifts of the same
 // pixels, which come from the L1 cache if CACHED, so that L2 has them to deliver once and not nine
 // times. Channels are filled up to chunks of 16 bytes; of the last chunk only what is in the map is
-// copied, and zeros follow. w is [filter][weight_pitch], zeros where there is no term, its rows in
-// the order that mma_sums.cuh asks for and filled up to 32s (pack_mma_weights); biases [filters],
-// float. workspace and arrivals as for convolution_blocked.cu.
+// copied, and zeros follow; x's array ends with the whole of its last pixel's last chunk, since
+// compute-sanitizer judges all 16 bytes. w is [filters / 32][slice][32][128 bytes of terms], zeros
+// where there is no term, its filters in the order that mma_sums.cuh asks for (pack_mma_weights);
+// weight_pitch is how many terms a filter has; biases [filters], float. workspace and arrivals as for convolution_blocked.cu.
 // ACTIVATION is one of ACTIVATION_...: a template's argument, since a choice at run time would
 // stand here once for each 8 sums, and the code of the ten that are not wanted would hold up the
 // stores.

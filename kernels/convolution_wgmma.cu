@@ -16,11 +16,12 @@
 #include "mma_convolution.cuh"
 #include "wgmma_tile.cuh"
 
-template <class Output, int ACTIVATION, int BM, int BN, int STAGES, int BLOCKS_PER_SM, bool CACHED>
-__global__ void __launch_bounds__(2 * BM, BLOCKS_PER_SM)
+template <class Output, int ACTIVATION, int BM, int BN, int GROUPS_N, int STAGES, int BLOCKS_PER_SM,
+          bool CACHED>
+__global__ void __launch_bounds__(2 * BM * GROUPS_N, BLOCKS_PER_SM)
     convolution_wgmma(ConvolutionShape p, const half* __restrict__ x, const half* __restrict__ w,
                       const float* __restrict__ biases, const half* __restrict__ residual,
                       Output* __restrict__ y, float* workspace, unsigned* arrivals) {
-  using Tile = WgmmaTile<BM, BN, STAGES>;
+  using Tile = WgmmaTile<BM, BN, GROUPS_N, STAGES>;
   convolve<Tile, ACTIVATION, CACHED>(p, x, w, biases, residual, y, workspace, arrivals);
 }

@@ -50,6 +50,8 @@ struct PixelChunks {
   PixelRow rows[count];
   int to;
   int block, width, channel, ky, kx;  // the block's first channel, how many, and which of them
+  int offset, bytes;                  // of the chunk under tap (ky, kx), from where tap (0, 0) is
+  unsigned tap;                       // its bits, as in PixelRow
 
   // `all` has the tile's rows.
   DEVICE_INLINE PixelChunks(const ConvolutionShape& p, const Element* x, const PixelRow* all,
@@ -76,67 +78,102 @@ struct PixelChunks {
     block = k / terms * most_channels;
     width = channels_in_block();
     const int in_block = k % terms;
-    const int tap = in_block / width;
+    const int in_window = in_block / width;
     channel = in_block % width;
-    ky = tap / p.size;
-    kx = tap % p.size;
+    ky = in_window / p.size;
+    kx = in_window % p.size;
+    find_chunk();
+  }
+
+  // Behind the last term there is nothing to copy.
+  DEVICE_INLINE void find_chunk() {
+    offset = (ky * p.width + kx) * p.dilation * p.x_pitch + block + channel;
+    const int left = ky < p.size ? p.channels - block - channel : 0;
+    bytes = max(min(left, Tile::chunk), 0) * static_cast<int>(sizeof(Element));
+    tap = 1u << ky | 0x10000u << kx;
   }
 
   DEVICE_INLINE void next_slice() {
-    channel += Tile::BK;
-    while (channel >= width) {
-      channel -= width;
-      if (++kx < p.size) continue;
-      kx = 0;
-      if (++ky < p.size) continue;
-      ky = 0;
-      block += most_channels;
-      width = channels_in_block();
+    if (Tile::BK == width && kx + 1 < p.size) {  // mostly: the next tap of the same row
+      kx++;
+      offset += p.dilation * p.x_pitch;
+      tap += tap & 0xffff0000;
+      return;
     }
+    channel += Tile::BK;
+    if (width >= Tile::BK && channel >= width) {
+      channel -= width;
+      if (++kx == p.size) kx = 0, ky++;
+      if (ky == p.size) {
+        ky = 0;
+        block += most_channels;
+        width = channels_in_block();
+      }
+    }
+    if (width < Tile::BK) {  // only the last block is so narrow: a slice has several taps
+      for (; channel >= width; kx++) channel -= width;
+      for (; kx >= p.size; ky++) kx -= p.size;
+    }
+    find_chunk();
   }
 
-  // Begins the copies of a slice and goes on to the next. Behind the last term come taps that are
-  // inside of no map, and channels behind the last one.
+  // Begins the copies of a slice and goes on to the next.
   DEVICE_INLINE void copy(Element* shared) {
     static_assert(Tile::step % 8 == 0, "Tile::place moves a thread's rows alike");
-    const int offset = (ky * p.width + kx) * p.dilation * p.x_pitch + block + channel;
-    const unsigned tap = 1u << ky | 0x10000u << kx;
-    const int left = min(p.channels - block - channel, Tile::chunk);
-    const int bytes = max(left, 0) * static_cast<int>(sizeof(Element));
+    const bool whole = p.channels % Tile::chunk == 0;  // of chunks not all of which is wanted
 #pragma unroll
-    for (int r = 0; r < count; r++)
-      dev::cp_async16_first<CACHED>(shared + to + r * Tile::step * Tile::BK,
-                                    x + (rows[r].first + offset),
-                                    (rows[r].taps_inside & tap) == tap ? bytes : 0);
+    for (int r = 0; r < count; r++) {
+      const bool inside = (rows[r].taps_inside & tap) == tap;
+      Element* place = shared + to + r * Tile::step * Tile::BK;
+      const Element* from = x + (rows[r].first + offset);
+      if (whole) {  // instructions for the address of a part take as long as all others
+        dev::cp_async16_first<CACHED>(place, from, inside && bytes ? 16 : 0);
+      } else {
+        dev::cp_async16_first<CACHED>(place, from, inside ? bytes : 0);
+      }
+    }
     next_slice();
   }
 };
 
-// Copies slices of w[f][k], as PixelChunks does of x. There are columns for whole slices.
+// Copies slices of w[f][k], as PixelChunks does of x. Filters lie by 32s, and of those a slice of
+// 128 bytes each after the other, so that most distances are known to the compiler.
 template <class Tile>
 struct FilterChunks {
   using Element = typename Tile::Element;
+  static constexpr int unit = 32, depth = 8 * Tile::chunk;
 
   const Element* w;
   const int& pitch;  // the kernel's parameter itself, which costs no register
-  int to, rows_left;
+  int to, units_left;
+  bool second;  // half of a slice, where a tile's rows are shorter
 
   DEVICE_INLINE FilterChunks(const Element* all, const int& filters, const int& pitch, int f0,
                              int term)
       : pitch(pitch) {
     const int row = threadIdx.x / Tile::chunks, index = threadIdx.x % Tile::chunks;
     to = Tile::place(row, index);
-    rows_left = dev::ceil_div(filters, 32) * 32 - f0 - row;
-    w = all + (static_cast<long long>(f0 + row) * pitch + term + index * Tile::chunk);
+    units_left = dev::ceil_div(filters, unit) - (f0 + row) / unit;
+    second = term % depth != 0;
+    w = all + (static_cast<long long>((f0 + row) / unit * unit) * pitch +
+               term / depth * depth * unit + (f0 + row) % unit * depth + term % depth +
+               index * Tile::chunk);
   }
 
   DEVICE_INLINE void copy(Element* shared) {
 #pragma unroll
-    for (int r = 0; r < Tile::BN / Tile::step; r++)
+    for (int r = 0; r < Tile::BN / Tile::step; r++) {
+      const int units = r * Tile::step / unit, rows = r * Tile::step % unit;
       dev::cp_async16(shared + to + r * Tile::step * Tile::BK,
-                      w + static_cast<long long>(r * Tile::step) * pitch,
-                      rows_left > r * Tile::step);
-    w += Tile::BK;
+                      w + static_cast<long long>(units * unit) * pitch + rows * depth,
+                      units_left > units);
+    }
+    if (Tile::BK == depth) {
+      w += unit * depth;
+    } else {  // half of it, then the other
+      w += second ? unit * depth - Tile::BK : Tile::BK;
+      second = !second;
+    }
   }
 };
 

@@ -31,10 +31,9 @@ struct MmaSums {
   int first_row, first_column, row, column;
   float sums[TM][TN][4];
 
-  DEVICE_INLINE MmaSums() {
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    first_row = warp / WARPS_N * (16 * TM);
-    first_column = warp % WARPS_N * (8 * TN);
+  DEVICE_INLINE MmaSums(int first_row, int first_column)
+      : first_row(first_row), first_column(first_column) {
+    const int lane = threadIdx.x % 32;
     row = first_row + lane / 4;
     column = first_column + lane % 4 * 8;
     clear();

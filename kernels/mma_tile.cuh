@@ -40,7 +40,8 @@ struct MmaTile : MmaSums<Element_, BM_, BN_, WARPS_M, WARPS_N> {
     return row * BK + (chunk_index ^ moved) * chunk;
   }
 
-  DEVICE_INLINE MmaTile() {
+  DEVICE_INLINE MmaTile()
+      : Sums(threadIdx.x / 32 / WARPS_N * (16 * TM), threadIdx.x / 32 % WARPS_N * (8 * TN)) {
     const int lane = threadIdx.x % 32;
     // Matrices of 8 rows and one chunk: of x rows 0-7 and 8-15 of the first chunk, then of the
     // second; of w rows 0-7 of both chunks, then rows 8-15.
@@ -57,7 +58,7 @@ struct MmaTile : MmaSums<Element_, BM_, BN_, WARPS_M, WARPS_N> {
     for (int s = 0; s < STAGES - 1; s++)
       if (s < slices) copy_w(stages[s]);
     dev::wait_for_launch_before();
-#pragma unroll
+#pragma unroll 1
     for (int s = 0; s < STAGES - 1; s++) {
       if (s < slices) copy_x(stages[s]);
       dev::cp_async_commit();

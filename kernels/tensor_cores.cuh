@@ -32,8 +32,9 @@ DEVICE_INLINE unsigned round_to_tf32(unsigned bits) {
 }
 
 // Begins a copy of the first `bytes`, 0 to 16 and even, of 16 bytes to shared memory; zeros follow.
-// Both addresses are multiples of 16. Before sm_80 the thread copies at once. `cached`: by way of
-// the L1 cache, for what the block reads again.
+// Both addresses are multiples of 16, and all 16 bytes are inside of the array unless `bytes` is 0.
+// Before sm_80 the thread copies at once. `cached`: by way of the L1 cache, for what the block reads
+// again.
 template <bool cached>
 DEVICE_INLINE void cp_async16_first(void* shared, const void* global, int bytes) {
 #if __CUDA_ARCH__ >= 800

@@ -21,6 +21,10 @@ class ImageError(TinyYoloError):
     """An image that cannot be read or has no usable pixels."""
 
 
+class DataError(TinyYoloError):
+    """Labelled data that cannot be used: a file, its line or entry, and what is wrong with it."""
+
+
 class InputError(TinyYoloError, ValueError):
     """An argument of the wrong type, shape, dtype or range."""
 

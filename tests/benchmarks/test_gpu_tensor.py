@@ -31,7 +31,7 @@ def test_tiles_of_tensor_cores_are_tried_if_their_instance_is_right(
     context: Context, record: Record, monkeypatch
 ) -> None:
     right = MmaTile(32, 64, 128, 1, 2, 4, 4)
-    others = [named_tile(tile) for tile in tensor_instances() if tile != right]
+    others = [named_tile(tile) for tile in tensor_instances(TF32) if tile != right]
     checks = {"shares": {}, "wrong": [], "wrong_instances": others}
     monkeypatch.setattr(gpu_tensor, "check_instances", lambda *_: checks)
     seen: dict[str, Any] = {}
@@ -53,15 +53,14 @@ def test_tiles_of_tensor_cores_are_tried_if_their_instance_is_right(
 
 def test_without_time_only_the_models_tile_is_tried() -> None:
     problem, target = Problem(1, 5, 5, 16, 32, 1), HostTarget("fast")
-    instances = tensor_instances()
+    instances = tensor_instances(FP16)
     ranked, row = gpu_tensor.table_row(target, problem, FP16, instances, limit=0.0, tiny=False)
     assert len(ranked) == len(row["tried"]) == 1 < row["likely"]
     assert row["tile"] == row["chosen"]
 
 
 def test_a_wrong_instance_of_tensor_cores_is_named(monkeypatch) -> None:
-    monkeypatch.setattr(gpu_tensor_checks, "INSTANCES", dict.fromkeys([*INSTANCES][-1:]))
-    monkeypatch.setattr(gpu_tensor_checks, "HALO_INSTANCES", {})
+    monkeypatch.setattr(gpu_tensor_checks, "tensor_instances", lambda _: (*INSTANCES,)[-1:])
     monkeypatch.setattr(gpu_tensor_checks, "SHAPES", gpu_tensor_checks.SHAPES[:4])
     bound = gpu_tensor_checks.tolerances.tensor_cores
     assert not gpu_tensor_checks.check_instances(HostTarget("fast"), TF32, tiny=True)["wrong"]
@@ -81,7 +80,7 @@ def test_what_a_run_found_quickest_is_kept_beside_what_earlier_ones_did(
         monkeypatch.setattr(gpu_keep, name, lambda device, file=file: file)  # noqa: ARG005
     problems = [[1, 13, 13, 256, filters, 3, [1, 1], 1] for filters in (64, 128, 256)]
     tiles = [["mma", 128, 64, 128, 2, 2, 4, 2, parts, False] for parts in (1, 2)]
-    tiles.append(["halo", 96, 64, 8, 160, 2, 2, 4, 2, 3])
+    tiles.append(["wgmma", 64, 64, 2, 6, 2, 3, True])
 
     def results(*rows: list[Any]) -> dict[str, Any]:
         stages = {"device": {"all": {"name": "Abacus 9000"}}}

@@ -27,6 +27,12 @@ def test_text(done, total, seconds, expected):
     assert describe_progress(done, total, seconds) == expected
 
 
+def test_speed_is_that_of_this_run_alone():
+    bar = "[############------------] 4/8  0.5 pictures/s  0:08 left"
+    assert describe_progress(4, 8, 4.0, before=2) == bar
+    assert describe_progress(4, 8, 4.0, before=4) == "[############------------] 4/8"
+
+
 def test_bar_is_cleared_at_the_end(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     with Progress(FEWEST) as progress:

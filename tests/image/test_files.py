@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tinyyolo3.errors import ImageError, InputError
-from tinyyolo3.image.files import MAX_PIXELS, describe_source, read_image, to_grey
+from tinyyolo3.image.files import (
+    MAX_PIXELS,
+    describe_source,
+    read_image,
+    read_image_size,
+    to_grey,
+)
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 GREY = RGB[:, :, 0].copy()
@@ -348,3 +354,40 @@ def test_darknet_grey_is_stb_images_weighted_sum() -> None:
     assert grey.shape == (1, 4, 3)
     assert grey[0, :, 0].tolist() == [255 * 77 // 256, 255 * 150 // 256, 255 * 29 // 256, 255]
     np.testing.assert_array_equal(grey, np.repeat(grey[:, :, :1], 3, axis=2))
+
+
+class TestSize:
+    @pytest.mark.parametrize("kind", ["jpg", "png", "tif", "webp", "bmp", "gif", "ppm"])
+    @pytest.mark.parametrize("orientation", [1, 3, 5, 6, 8, 9])
+    @pytest.mark.parametrize("exif_orientation", [True, False])
+    def test_is_that_of_the_picture_as_it_is_read(
+        self, tmp_path: Path, kind: str, orientation: int, exif_orientation: bool
+    ) -> None:
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = tmp_path / f"a.{kind}"
+        Image.fromarray(RGB).save(path, exif=exif)
+        height, width, _ = read_image(path, exif_orientation=exif_orientation).shape
+        assert read_image_size(path, exif_orientation=exif_orientation) == (width, height)
+
+    def test_is_read_from_the_header_alone(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.png"
+        path.write_bytes(png_claiming(60_000, 50_000))
+        assert read_image_size(path) == (60_000, 50_000)
+
+    @pytest.mark.parametrize("content", [None, b"", b"text", png_claiming(0, 5)])
+    def test_is_refused_where_the_picture_is(self, tmp_path: Path, content: bytes | None) -> None:
+        path = tmp_path / "a.png"
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(ImageError) as wanted:
+            read_image(path)
+        with pytest.raises(ImageError) as found:
+            read_image_size(path)
+        assert str(found.value) == str(wanted.value)
+
+    def test_a_folder_or_no_path(self, tmp_path: Path) -> None:
+        with pytest.raises(ImageError, match="is a folder, not a picture"):
+            read_image_size(tmp_path)
+        with pytest.raises(ImageError, match="is not a path"):
+            read_image_size("a\0b")

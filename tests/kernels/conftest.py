@@ -15,13 +15,13 @@ def budgeted(file: str, name: str) -> tuple[str, str]:
     Those of tensor cores are one for each tile, activation, type and way of copying. What they take
     is the tile's business above all: one row of it will do.
     """
-    if file not in ("convolution_mma.cu", "convolution_halo.cu"):
-        return file, name
     arguments = name.partition("<")[2].rstrip(">").split(", ")
-    element, _output, _activation, *numbers = arguments
-    if file == "convolution_halo.cu":
-        return file, " ".join(numbers)
-    numbers.pop()  # whether pixels are cached
+    if file == "convolution_wgmma.cu":
+        _output, _activation, *sizes, _cached = arguments
+        return file, " ".join(sizes)
+    if file != "convolution_mma.cu":
+        return file, name
+    element, _output, _activation, *numbers, _cached = arguments
     numbers[2] = str(int(numbers[2]) * (2 if element == "half" else 4))
     return file, " ".join(numbers)
 

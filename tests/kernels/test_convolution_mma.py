@@ -114,7 +114,7 @@ def test_a_weight_that_overflows_is_refused() -> None:
     weights = np.full((1, 1, 1, 1), 70000, np.float32)
     with pytest.raises(InputError, match="a weight of 70000 overflows in fp16"):
         pack_mma_weights(weights, FP16)
-    assert pack_mma_weights(weights, TF32)[0, 0] == 70016
+    assert pack_mma_weights(weights, TF32).flat[0] == 70016
 
 
 def test_what_the_kernel_cannot_do_is_refused(target: Target) -> None:

@@ -12,8 +12,8 @@ from tinyyolo3.layers.convolution.cuda_wgmma_tiles import WGMMA_INSTANCES, Wgmma
 from tinyyolo3.testing.kernels import margins
 from tinyyolo3.testing.tensor_cores import cases, check_tile, example
 
-#: The smallest tile, of which a small map still has several, and one of two warpgroups.
-SMALL, WIDE = WgmmaTile(64, 32, 6, 3), WgmmaTile(128, 64, 4, 2)
+#: The smallest tile, of which a small map still has several, and one of two warpgroups each way.
+SMALL, WIDE = WgmmaTile(64, 32, 1, 6, 3), WgmmaTile(128, 64, 2, 4, 2)
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from tinyyolo3.layers.connected import connected_forward_cuda
 from tinyyolo3.layers.convolution.cuda_algorithms import conv_forward_cuda
 from tinyyolo3.layers.convolution.cuda_depthwise import conv_forward_depthwise_cuda
 from tinyyolo3.layers.convolution.cuda_direct import conv_forward_direct_cuda
-from tinyyolo3.layers.convolution.cuda_tensor import conv_forward_tensor_cuda
+from tinyyolo3.layers.convolution.cuda_mma import conv_forward_mma_cuda
 from tinyyolo3.layers.maxpool import maxpool_forward_cuda
 from tinyyolo3.layers.region import region_forward_cuda
 from tinyyolo3.layers.reorg import reorg_forward_cuda
@@ -30,7 +30,7 @@ CUDA = Backend(
     "cuda",
     {
         "convolution": conv_forward_cuda,
-        "convolution mma": conv_forward_tensor_cuda,
+        "convolution mma": conv_forward_mma_cuda,
         "convolution direct": conv_forward_direct_cuda,
         "convolution depthwise": conv_forward_depthwise_cuda,
         "connected": connected_forward_cuda,

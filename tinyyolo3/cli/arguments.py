@@ -27,13 +27,27 @@ GPU_PRECISIONS = {
 _NEVER_JSON = frozenset({*PICTURE_SUFFIXES, ".cfg", ".weights", ".names"})
 
 
-def add_model_arguments(parser: ArgumentParser, *, weights_required: bool) -> None:
-    """Add ``--cfg``, ``--weights``, ``--names`` and ``--size``."""
+def add_model_arguments(
+    parser: ArgumentParser, *, weights_required: bool, or_model: bool = False
+) -> None:
+    """Add ``--cfg``, ``--weights``, ``--names`` and ``--size``.
+
+    Args:
+        parser: whose arguments they become.
+        weights_required: whether there must be weights.
+        or_model: whether ``--model`` may stand for a cfg and weights; then neither is required.
+    """
     group = parser.add_argument_group("model")
-    group.add_argument("--cfg", required=True, metavar="FILE", help="Darknet's .cfg file")
+    group.add_argument("--cfg", required=not or_model, metavar="FILE", help="Darknet's .cfg file")
     group.add_argument(
         "--weights", required=weights_required, metavar="FILE", help="Darknet's .weights file"
     )
+    if or_model:
+        group.add_argument(
+            "--model",
+            metavar="FILE",
+            help="the .cfg file, with .weights (and .names, if any) of its name beside it",
+        )
     group.add_argument("--names", metavar="FILE", help="the classes' names, one a line")
     group.add_argument(
         "--size",

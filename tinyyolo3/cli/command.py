@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import NoReturn, TextIO
 
 import tinyyolo3
-from tinyyolo3.cli import detect, info, profile, selftest, warmup
+from tinyyolo3.cli import anchors, data, detect, evaluate, info, profile, selftest, warmup
 from tinyyolo3.cli.messages import report, show_warning
 from tinyyolo3.errors import DeviceWarning, InputError, TinyYoloError, WeightsWarning
 
@@ -56,6 +56,9 @@ def make_parser() -> ArgumentParser:
     for name, verb, purpose in (
         ("detect", detect, "find objects in pictures"),
         ("info", info, "print a network's layers, and whether its files agree"),
+        ("data", data, "check labelled data, or change its form"),
+        ("anchors", anchors, "find the anchors that fit a data set"),
+        ("evaluate", evaluate, "measure how good a detector is, as COCO and Darknet do"),
         ("warmup", warmup, "compile beforehand what detecting needs"),
         ("profile", profile, "measure where the time of a picture goes"),
         ("selftest", selftest, "check the GPU's kernels on this machine"),

@@ -16,6 +16,7 @@ class Progress:
     def __init__(self, total: int) -> None:
         self._total = total
         self._start = time.monotonic()
+        self._before: int | None = None
         self._visible = False
         self._wanted = total >= FEWEST and sys.stderr is not None and sys.stderr.isatty()
 
@@ -31,12 +32,14 @@ class Progress:
         self.clear()
 
     def show(self, done: int) -> None:
-        """Draw the bar."""
+        """Draw the bar; what is done at the first call took no time, another run did it."""
+        if self._before is None:
+            self._before, self._start = done, time.monotonic()
         if self._wanted:
             self._visible = True
             columns = shutil.get_terminal_size().columns
             seconds = time.monotonic() - self._start
-            line = describe_progress(done, self._total, seconds)[: columns - 1]
+            line = describe_progress(done, self._total, seconds, self._before)[: columns - 1]
             print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
 
     def clear(self) -> None:
@@ -46,11 +49,19 @@ class Progress:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def describe_progress(done: int, total: int, seconds: float) -> str:
-    """Return the bar as text: how far, how fast, how much longer."""
+def describe_progress(done: int, total: int, seconds: float, before: int = 0) -> str:
+    """Return the bar as text: how far, how fast, how much longer.
+
+    Args:
+        done: pictures done.
+        total: of how many.
+        seconds: the time that it took.
+        before: how many of those done had been done before.
+    """
     filled = BAR_WIDTH * done // total
     text = f"[{'#' * filled}{'-' * (BAR_WIDTH - filled)}] {done}/{total}"
-    if done == 0 or seconds <= 0:
+    if done == before or seconds <= 0:
         return text
-    minutes, rest = divmod(round(seconds / done * (total - done)), 60)
-    return f"{text}  {done / seconds:.1f} pictures/s  {minutes}:{rest:02d} left"
+    speed = (done - before) / seconds
+    minutes, rest = divmod(round((total - done) / speed), 60)
+    return f"{text}  {speed:.1f} pictures/s  {minutes}:{rest:02d} left"

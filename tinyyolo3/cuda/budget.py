@@ -11,7 +11,6 @@ compiler made of it. Lower what is better than designed; think before raising an
 
 from dataclasses import dataclass
 
-from tinyyolo3.cuda.budget_halo import halo_rows
 from tinyyolo3.cuda.budget_mma import mma_rows
 
 #: The oldest GPU that is supported, and the two that the kernels are tuned for.
@@ -210,5 +209,5 @@ BUDGETS = (
     Budget("upsample.cu", "upsample_forward<4, half>", 256, 32, (4, 8, 8)),
     Budget("upsample.cu", "upsample_forward<8, half>", 256, 32, (4, 8, 8)),
     Budget("yolo.cu", "yolo_forward", threads=256, registers=32, blocks=(4, 8, 8)),
-    *(Budget(*row) for row in (*mma_rows(), *halo_rows())),
+    *(Budget(*row) for row in mma_rows()),
 )

@@ -1,4 +1,4 @@
-"""The rows of `budget` for ``convolution_mma.cu``, whose instances are too many to write out."""
+"""The rows of `budget` for convolutions on tensor cores: too many instances to write out."""
 
 from collections.abc import Iterator
 
@@ -31,6 +31,27 @@ OTHERS = (
     ((128, 32, 128, 4, 1, 4, 2), (0, 1, 2)),
     ((128, 32, 64, 4, 1, 4, 4), (1, 3, 4)),
 )
+#: Tiles of warpgroups: pixels, filters, warpgroups that share them, stages, blocks.
+GROUPS = (
+    (64, 32, 1, 6, 3),
+    (64, 64, 1, 6, 2),
+    (64, 64, 1, 4, 3),
+    (64, 64, 2, 6, 2),
+    (64, 64, 2, 4, 3),
+    (64, 128, 2, 4, 2),
+    (64, 128, 2, 6, 1),
+    (128, 32, 1, 5, 2),
+    (128, 64, 1, 4, 2),
+    (128, 64, 1, 6, 1),
+    (128, 64, 2, 4, 2),
+    (128, 128, 1, 3, 2),
+    (128, 128, 1, 6, 1),
+    (128, 128, 2, 6, 1),
+    (128, 256, 1, 4, 1),
+    (128, 256, 2, 4, 1),
+    (256, 64, 1, 5, 1),
+    (256, 128, 1, 4, 1),
+)
 #: Activations beside leaky, which tests run with the smallest tile.
 ACTIVATIONS = (
     *("LINEAR", "LOGISTIC", "RELU", "RELU6", "MISH", "SWISH"),
@@ -53,6 +74,10 @@ def mma_rows() -> Iterator[Row]:
     for types in ("half, half", "float, float"):
         yield _row(types, "LEAKY", WIDE, cached=True)
     yield _row("float, float", "LEAKY", WIDE)
+    for group in GROUPS:
+        yield _group_row("half", "LEAKY", group)
+    yield _group_row("float", "LINEAR", GROUPS[0])
+    yield _group_row("half", "LEAKY", GROUPS[1], cached=True)
 
 
 def _row(types: str, activation: str, tile: Tile, cached: bool = False) -> Row:
@@ -65,3 +90,16 @@ def _row(types: str, activation: str, tile: Tile, cached: bool = False) -> Row:
     shared_bytes = stages * row_bytes * (pixels + filters) + 8 * pixels + 4 * filters + 16
     name = f"convolution_mma<{', '.join(arguments)}>"
     return "convolution_mma.cu", name, threads, registers, blocks, shared_bytes
+
+
+def _group_row(
+    stored: str, activation: str, group: tuple[int, int, int, int, int], cached: bool = False
+) -> Row:
+    pixels, filters, groups_n, stages, blocks = group
+    threads = 2 * pixels * groups_n
+    registers = min(255, 65536 // (threads * blocks) // 8 * 8)
+    staged = stages * 128 * (pixels + filters) + 8 * pixels + 4 * filters + 4
+    arguments = stored, f"ACTIVATION_{activation}", *map(str, group), str(cached).lower()
+    name = f"convolution_wgmma<{', '.join(arguments)}>"
+    shared_bytes = -(-staged // 1024) * 1024
+    return "convolution_wgmma.cu", name, threads, registers, (0, 0, blocks), shared_bytes

@@ -29,6 +29,7 @@ MAX_PIXELS = 178_956_970
 
 #: EXIF tag 0x0112, Orientation: what undoes each stored value (Exif 2.32, section 4.6.4).
 _ORIENTATION_TAG = 0x0112
+_WIDTH_TAG, _HEIGHT_TAG = 0x0100, 0x0101
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -104,6 +105,29 @@ def read_image(source: ImageSource, *, exif_orientation: bool = True) -> ByteArr
         f"an image must be a path, bytes, a Pillow image or a uint8 array, "
         f"not {type(source).__name__}"
     )
+
+
+def read_image_size(
+    path: str | os.PathLike[str], *, exif_orientation: bool = True
+) -> tuple[int, int]:
+    """Return the width and height in pixels that `read_image` would give, from the header alone.
+
+    Raises:
+        ImageError: the file is missing, empty, not a picture, or has no pixels.
+    """
+    name = describe_source(path)
+    try:
+        with open(path, "rb") as file:
+            head = file.read(64)
+            if not head:
+                raise _unreadable(name, "is empty (0 bytes)")
+            width, height = _header_size(_open_header(file, head, name), exif_orientation)
+    except OSError as error:
+        raise _unreadable(name, _reason(error)) from error
+    except ValueError as error:  # a NUL inside the path
+        raise _unreadable(name, f"is not a path: {error}") from error
+    _refuse_empty(width, height, name)
+    return width, height
 
 
 def to_grey(image: ByteArray) -> ByteArray:
@@ -189,12 +213,30 @@ def _decode(image: Image.Image, name: str, exif_orientation: bool) -> ByteArray:
         raise _unreadable(name, f"is damaged or truncated: {_reason(error)}") from error
 
 
+def _header_size(image: Image.Image, exif_orientation: bool) -> tuple[int, int]:
+    """Return the size that the picture will have when it is decoded."""
+    if image.format == "TIFF":
+        # Pillow turns these by itself while decoding; whether `size` knows depends on its version.
+        stored, turned = image.getexif(), True
+        width, height = stored[_WIDTH_TAG], stored[_HEIGHT_TAG]
+    else:
+        # Of a PNG without the tag before its pixels, Pillow would decode all to look behind them.
+        turned = exif_orientation and (image.format != "PNG" or "exif" in image.info)
+        width, height = image.size
+    return (height, width) if turned and _orientation(image) >= 5 else (width, height)
+
+
 def _upright(image: Image.Image) -> Image.Image:
-    try:
-        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # broken EXIF says nothing about the pixels, so it says nothing at all
-        return image
+    turn = _UPRIGHT.get(_orientation(image))
     return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value: object = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # broken EXIF says nothing about the pixels, so it says nothing at all
+        return 1
+    return value if isinstance(value, int) and value in _UPRIGHT else 1
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

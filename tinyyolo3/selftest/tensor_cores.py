@@ -13,13 +13,21 @@ from tinyyolo3.cuda.target import Target
 from tinyyolo3.layers.activation import activation_forward_reference
 from tinyyolo3.layers.convolution.cuda import new_workspace
 from tinyyolo3.layers.convolution.cuda_algorithms import Problem as DescribedProblem
-from tinyyolo3.layers.convolution.cuda_halo_tiles import HALO_INSTANCES
-from tinyyolo3.layers.convolution.cuda_mma import pack_mma_weights, round_to_tf32
-from tinyyolo3.layers.convolution.cuda_mma_tiles import FP16, INSTANCES, PRECISIONS, Precision
+from tinyyolo3.layers.convolution.cuda_mma import (
+    conv_forward_mma_cuda,
+    pack_mma_weights,
+    round_to_tf32,
+)
+from tinyyolo3.layers.convolution.cuda_mma_tiles import (
+    FP16,
+    INSTANCES,
+    PRECISIONS,
+    Precision,
+    mma_workspace_floats,
+)
 from tinyyolo3.layers.convolution.cuda_tensor import (
     TensorTile,
-    conv_forward_tensor_cuda,
-    tensor_workspace_floats,
+    tensor_product,
 )
 from tinyyolo3.layers.convolution.cuda_tensor_choice import named_tile
 from tinyyolo3.layers.convolution.cuda_wgmma_tiles import WGMMA_INSTANCES, WgmmaTile
@@ -31,11 +39,6 @@ from tinyyolo3.testing import tolerances
 #: The smallest tile, and one of several warps each way.
 SMALL = min(INSTANCES, key=lambda tile: tile.pixels * tile.filters)
 WIDE = next(tile for tile in INSTANCES if (tile.warps_m, tile.warps_n) == (2, 2))
-#: The smallest tile of each kind of pixel.
-HALOS = {
-    chunks: min((t for t in HALO_INSTANCES if t.chunks == chunks), key=lambda t: t.halo)
-    for chunks in (8, 4, 1)
-}
 
 #: The smallest tile of a warpgroup.
 GROUP = WGMMA_INSTANCES[0]
@@ -53,11 +56,6 @@ def tensor_core_cases() -> Iterator[Case]:
         yield on_tensor_cores(wide, precision, replace(WIDE, cached=True))
         yield on_tensor_cores(deep, precision, replace(SMALL, parts=3))
         yield on_tensor_cores(pointwise, precision, SMALL, np.float32)
-        few = Problem((2, precision.chunk, 9, 7), 11, kind="leaky")
-        some = Problem((1, 3 * precision.chunk, 9, 13), 72, residual=True)
-        for problem, chunks in ((few, 1), (some, 4), (deep, 8)):
-            yield on_tensor_cores(problem, precision, HALOS[chunks])
-        yield on_tensor_cores(deep, precision, replace(HALOS[8], parts=2))
     for problem in (odd, wide, pointwise):
         yield on_tensor_cores(problem, FP16, GROUP)
     yield on_tensor_cores(deep, FP16, replace(GROUP, parts=3, cached=True))
@@ -91,7 +89,7 @@ def on_tensor_cores(
     images, filters, height, width = shape
     sides = images, height, width, problem.shape[1], filters, problem.size
     described = DescribedProblem(*sides, problem.stride, problem.dilation)
-    floats = tensor_workspace_floats(described, precision, tile)
+    floats = mma_workspace_floats(tensor_product(described, precision), tile)
 
     def prepare(target: Target) -> Prepared:
         dtype, chunk = np.dtype(precision.dtype), precision.chunk
@@ -101,7 +99,7 @@ def on_tensor_cores(
         added = None if residual is None else upload_map(target, residual.astype(dtype))
         workspace = new_workspace(target, floats)
         return Prepared(
-            lambda: conv_forward_tensor_cuda(
+            lambda: conv_forward_mma_cuda(
                 *(target, here, *arrays, out),
                 precision=precision,
                 size=problem.size,

@@ -13,13 +13,13 @@ from tinyyolo3.cuda.target import Target
 from tinyyolo3.layers.activation import activation_forward_reference
 from tinyyolo3.layers.convolution.cuda import new_workspace
 from tinyyolo3.layers.convolution.cuda_algorithms import Problem
-from tinyyolo3.layers.convolution.cuda_mma import pack_mma_weights, round_to_tf32
-from tinyyolo3.layers.convolution.cuda_mma_tiles import FP16, Precision
-from tinyyolo3.layers.convolution.cuda_tensor import (
-    TensorTile,
-    conv_forward_tensor_cuda,
-    tensor_workspace_floats,
+from tinyyolo3.layers.convolution.cuda_mma import (
+    conv_forward_mma_cuda,
+    pack_mma_weights,
+    round_to_tf32,
 )
+from tinyyolo3.layers.convolution.cuda_mma_tiles import FP16, Precision, mma_workspace_floats
+from tinyyolo3.layers.convolution.cuda_tensor import TensorTile, tensor_product
 from tinyyolo3.layers.convolution.reference import conv_forward_reference
 from tinyyolo3.testing import tolerances
 from tinyyolo3.testing.kernels import run_on_maps
@@ -77,7 +77,7 @@ class Case:
             residual = upload_map(target, self.residual, out.channels + margin)
         chunk = self.precision.chunk
         pitch = -(-(channels + margin) // chunk) * chunk
-        conv_forward_tensor_cuda(
+        conv_forward_mma_cuda(
             *(target, upload_map(target, self.x, pitch)),
             target.upload(pack_mma_weights(self.weights.astype(np.float32), self.precision)),
             *(target.upload(self.biases), out),
@@ -88,7 +88,7 @@ class Case:
             residual=residual,
             tile=tile,
             workspace=new_workspace(
-                target, tensor_workspace_floats(self.problem, self.precision, tile)
+                target, mma_workspace_floats(tensor_product(self.problem, self.precision), tile)
             ),
         )
 

@@ -8,8 +8,8 @@ from tinyyolo3.layers.convolution.cuda_algorithms import (
     algorithm_workspace_floats,
     choose_algorithm,
 )
-from tinyyolo3.layers.convolution.cuda_mma_tiles import Precision
-from tinyyolo3.layers.convolution.cuda_tensor import TensorTile, tensor_workspace_floats
+from tinyyolo3.layers.convolution.cuda_mma_tiles import Precision, mma_workspace_floats
+from tinyyolo3.layers.convolution.cuda_tensor import TensorTile, tensor_product
 from tinyyolo3.layers.convolution.cuda_tensor_choice import choose_tensor_tile
 from tinyyolo3.network import specs
 from tinyyolo3.network.graph import Graph
@@ -38,7 +38,8 @@ def shared_workspace_floats(
             continue
         if step.algorithm == "convolution mma" and precision is not None:
             tile = convolution_tile(layer, images, precision, gpu)
-            sizes.append(tensor_workspace_floats(_problem(layer, images), precision, tile))
+            product = tensor_product(_problem(layer, images), precision)
+            sizes.append(mma_workspace_floats(product, tile))
         if step.algorithm == "convolution":
             algorithm = convolution_algorithm(layer, images, gpu)
             sizes.append(algorithm_workspace_floats(_problem(layer, images), algorithm))

@@ -42,10 +42,11 @@ def pack_mma_weights(weights: NDArray[np.float32], precision: Precision) -> NDAr
         precision: what they are rounded to.
 
     Returns:
-        (filters, terms): C is filled up to whole chunks of 16 bytes and cut into blocks of 8
-        chunks, the last one perhaps shorter; terms are in the order of (block, K, K, channel of the
-        block), and filled up to whole `ROW_BYTES_UNIT`. Filters are filled up to 32s, and row
-        8 j + 2 q + e of each 32 is filter 8 q + 2 j + e (``kernels/mma_tile.cuh``).
+        (filters / 32, slices, 32, terms of a slice): C is filled up to whole chunks of 16 bytes and
+        cut into blocks of 8 chunks, the last one perhaps shorter; terms are in the order of (block,
+        K, K, channel of the block), and filled up to whole slices of `ROW_BYTES_UNIT`. Filters are
+        filled up to 32s, and row 8 j + 2 q + e of each 32 is filter 8 q + 2 j + e
+        (``kernels/mma_sums.cuh``).
 
     Raises:
         InputError: a weight overflows in half precision.
@@ -65,7 +66,8 @@ def pack_mma_weights(weights: NDArray[np.float32], precision: Precision) -> NDAr
     blocks = [by_tap[:, :, c : c + block].reshape(rows, -1) for c in range(0, filled, block)]
     packed = np.zeros((rows, terms), precision.dtype)
     packed[:, : size * size * filled] = np.concatenate(blocks, axis=1)
-    return packed[filter_order(rows)]
+    by_slice = packed[filter_order(rows)].reshape(rows // FILTERS_UNIT, FILTERS_UNIT, -1, block)
+    return np.ascontiguousarray(by_slice.transpose(0, 2, 1, 3))
 
 
 def filter_order(rows: int) -> NDArray[np.int64]:
@@ -127,7 +129,7 @@ def conv_forward_mma_cuda(
         activation=activation,
         residual=residual,
     )
-    check_mma_maps(x, out, residual, precision)
+    _check_maps(x, out, residual, precision)
     shape.weight_pitch = packed_terms(x.channels, size, precision)
     product = Product(out.pixels, out.channels, mma_terms(x.channels, size, precision))
     if tile is None:
@@ -148,14 +150,9 @@ def conv_forward_mma_cuda(
     )
 
 
-def check_mma_maps(
+def _check_maps(
     x: DeviceMap, out: DeviceMap, residual: DeviceMap | None, precision: Precision
 ) -> None:
-    """Check what the kernels of tensor cores ask of maps, beside their shapes.
-
-    Raises:
-        InputError: a map's type or layout does not fit, or `x` has 2³¹ numbers or more.
-    """
     for name, given in (("x", x), ("residual", residual)):
         if given is not None and given.data.dtype != precision.dtype:
             expected = np.dtype(precision.dtype)
@@ -165,8 +162,10 @@ def check_mma_maps(
         raise InputError(f"convolution: out must be of {wanted}, not {out.data.dtype}")
     if not x.in_chunks:
         raise InputError(
-            f"convolution: {precision.name} needs each pixel of x at a multiple of 16 bytes, found "
-            f"pixels {x.pitch * x.data.itemsize} bytes apart from {address(x.data):#x} on"
+            f"convolution: {precision.name} needs each pixel of x at a multiple of 16 bytes, in an "
+            "array with the whole of the last one's last chunk, found pixels "
+            f"{x.pitch * x.data.itemsize} bytes apart from {address(x.data):#x} on, and "
+            f"{x.data.size} numbers"
         )
     if x.pixels * x.pitch >= 2**31:
         raise InputError(f"convolution: a map of {x.pixels * x.pitch} numbers, 2³¹ are too many")

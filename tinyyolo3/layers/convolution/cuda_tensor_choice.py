@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyyolo3.layers.convolution.cuda_algorithms import Gpu, Problem
-from tinyyolo3.layers.convolution.cuda_halo_tiles import HaloTile
-from tinyyolo3.layers.convolution.cuda_mma_tiles import MmaTile, Precision
+from tinyyolo3.layers.convolution.cuda_mma_tiles import PRECISIONS, MmaTile, Precision
 from tinyyolo3.layers.convolution.cuda_tensor import (
     TensorTile,
     instance_of,
@@ -25,11 +24,7 @@ from tinyyolo3.layers.convolution.cuda_wgmma_tiles import WgmmaTile
 #: The tiles of convolutions, by precision's name.
 Choices = Mapping[tuple[str, Problem], TensorTile]
 #: What files call the kernels.
-KERNELS: dict[str, type[TensorTile]] = {
-    "halo": HaloTile,
-    "mma": MmaTile,
-    "wgmma": WgmmaTile,
-}
+KERNELS: dict[str, type[TensorTile]] = {"mma": MmaTile, "wgmma": WgmmaTile}
 
 
 @cache
@@ -50,8 +45,8 @@ def _measured(device: str) -> Choices:
         return {}
     rows = dict(map(read_choice, json.loads(file.read_text())))
     # A file from a version with other instances is not to bring them back.
-    known = tensor_instances()
-    return {row: tile for row, tile in rows.items() if instance_of(tile) in known}
+    known = {name: tensor_instances(precision) for name, precision in PRECISIONS.items()}
+    return {row: tile for row, tile in rows.items() if instance_of(tile) in known[row[0]]}
 
 
 def read_choice(row: dict[str, Any]) -> tuple[tuple[str, Problem], TensorTile]:

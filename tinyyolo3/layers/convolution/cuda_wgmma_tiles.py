@@ -27,8 +27,9 @@ class WgmmaTile:
     """An instance of the kernel's template, and how terms are shared.
 
     Attributes:
-        pixels: of a tile; a warpgroup for each 64.
+        pixels: of a tile; a warpgroup, or several, for each 64.
         filters: of a tile.
+        groups_n: how many warpgroups share the filters.
         stages: slices in shared memory.
         blocks_per_sm: how many blocks' registers fit a multiprocessor.
         parts: blocks that share the terms of a tile.
@@ -37,6 +38,7 @@ class WgmmaTile:
 
     pixels: int
     filters: int
+    groups_n: int
     stages: int
     blocks_per_sm: int
     parts: int = 1
@@ -47,7 +49,7 @@ class WgmmaTile:
     @property
     def threads(self) -> int:
         """The size of a block."""
-        return 128 * (self.pixels // GROUP_PIXELS)
+        return 128 * (self.pixels // GROUP_PIXELS) * self.groups_n
 
     @property
     def shared_bytes(self) -> int:
@@ -59,7 +61,7 @@ class WgmmaTile:
         """Return the kernel's name for an output and an activation; there are only halves."""
         assert precision.chunk == 8
         stored = "half" if output.dtype == np.float16 else "float"
-        numbers = self.pixels, self.filters, self.stages, self.blocks_per_sm
+        numbers = self.pixels, self.filters, self.groups_n, self.stages, self.blocks_per_sm
         rest = *map(str, numbers), "true" if self.cached else "false"
         arguments = stored, f"ACTIVATION_{activation.upper()}", *rest
         return f"convolution_wgmma<{', '.join(arguments)}>"
@@ -71,19 +73,24 @@ class WgmmaTile:
 
 #: The instances.
 WGMMA_INSTANCES = (
-    WgmmaTile(64, 32, 6, 3),
-    WgmmaTile(64, 64, 6, 2),
-    WgmmaTile(64, 64, 4, 3),
-    WgmmaTile(64, 128, 4, 2),
-    WgmmaTile(64, 256, 5, 1),
-    WgmmaTile(128, 32, 5, 2),
-    WgmmaTile(128, 64, 4, 2),
-    WgmmaTile(128, 64, 6, 1),
-    WgmmaTile(128, 128, 3, 2),
-    WgmmaTile(128, 128, 6, 1),
-    WgmmaTile(128, 256, 4, 1),
-    WgmmaTile(256, 64, 5, 1),
-    WgmmaTile(256, 128, 4, 1),
+    WgmmaTile(64, 32, 1, 6, 3),
+    WgmmaTile(64, 64, 1, 6, 2),
+    WgmmaTile(64, 64, 1, 4, 3),
+    WgmmaTile(64, 64, 2, 6, 2),
+    WgmmaTile(64, 64, 2, 4, 3),
+    WgmmaTile(64, 128, 2, 4, 2),
+    WgmmaTile(64, 128, 2, 6, 1),
+    WgmmaTile(128, 32, 1, 5, 2),
+    WgmmaTile(128, 64, 1, 4, 2),
+    WgmmaTile(128, 64, 1, 6, 1),
+    WgmmaTile(128, 64, 2, 4, 2),
+    WgmmaTile(128, 128, 1, 3, 2),
+    WgmmaTile(128, 128, 1, 6, 1),
+    WgmmaTile(128, 128, 2, 6, 1),
+    WgmmaTile(128, 256, 1, 4, 1),
+    WgmmaTile(128, 256, 2, 4, 1),
+    WgmmaTile(256, 64, 1, 5, 1),
+    WgmmaTile(256, 128, 1, 4, 1),
 )
 
 
