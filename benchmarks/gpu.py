@@ -63,15 +63,15 @@ class Stage:
 STAGES = (
     Stage("device", 10),
     Stage("primitives", 30),
-    Stage("tests", 110),
+    Stage("tests", 80),
     Stage("networks", 90, NETWORKS),
-    Stage("peers", 110, NETWORKS),
+    Stage("peers", 125, NETWORKS),
     Stage("compiled", 75, NETWORKS),
     Stage("tensor", 100, ("fp16-1", "fp16-8", "tf32-1", "fp16-others")),
     Stage("layers", 50, ("convolutions-1", "convolutions-8", "others")),
     Stage("sanitizer", 50, ("memcheck", "racecheck", "host")),
     Stage("ceilings", 15),
-    Stage("profile", 30, ("fp16", "fp32")),
+    Stage("profile", 45, ("fp16", "fp32")),
 )
 
 

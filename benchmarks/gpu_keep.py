@@ -23,7 +23,7 @@ from tinyyolo3.layers.convolution.cuda_tensor import TensorTile
 from tinyyolo3.layers.convolution.cuda_tensor_choice import (
     choices_file,
     choices_text,
-    read_choice,
+    read_choices,
     read_problem,
     read_tile,
 )
@@ -65,7 +65,7 @@ def keep(results: dict[str, Any]) -> list[Path]:
         written.append(file)
     if tiles:
         file = choices_file(device)
-        file.write_text(choices_text(dict(map(read_choice, kept_rows(file))) | tiles))
+        file.write_text(choices_text(read_choices(kept_rows(file)) | tiles))
         written.append(file)
     return written
 

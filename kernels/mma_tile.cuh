@@ -58,7 +58,7 @@ struct MmaTile : MmaSums<Element_, BM_, BN_, WARPS_M, WARPS_N> {
     for (int s = 0; s < STAGES - 1; s++)
       if (s < slices) copy_w(stages[s]);
     dev::wait_for_launch_before();
-#pragma unroll 1
+#pragma unroll
     for (int s = 0; s < STAGES - 1; s++) {
       if (s < slices) copy_x(stages[s]);
       dev::cp_async_commit();

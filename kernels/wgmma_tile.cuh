@@ -57,7 +57,7 @@ struct WgmmaTile : MmaSums<half, BM_, BN_, BM_ / 16, GROUPS_N> {
     for (int s = 0; s < AHEAD; s++)
       if (s < slices) copy_w(stages[s]);
     dev::wait_for_launch_before();
-#pragma unroll 1
+#pragma unroll
     for (int s = 0; s < AHEAD; s++) {
       if (s < slices) copy_x(stages[s]);
       dev::cp_async_commit();

@@ -30,7 +30,7 @@ def record(tmp_path: Path) -> Record:
 def test_tiles_of_tensor_cores_are_tried_if_their_instance_is_right(
     context: Context, record: Record, monkeypatch
 ) -> None:
-    right = MmaTile(32, 64, 128, 1, 2, 4, 4)
+    right = MmaTile(32, 64, 128, 2, 2, 4, 4)
     others = [named_tile(tile) for tile in tensor_instances(TF32) if tile != right]
     checks = {"shares": {}, "wrong": [], "wrong_instances": others}
     monkeypatch.setattr(gpu_tensor, "check_instances", lambda *_: checks)
@@ -80,7 +80,7 @@ def test_what_a_run_found_quickest_is_kept_beside_what_earlier_ones_did(
         monkeypatch.setattr(gpu_keep, name, lambda device, file=file: file)  # noqa: ARG005
     problems = [[1, 13, 13, 256, filters, 3, [1, 1], 1] for filters in (64, 128, 256)]
     tiles = [["mma", 128, 64, 128, 2, 2, 4, 2, parts, False] for parts in (1, 2)]
-    tiles.append(["wgmma", 64, 64, 2, 6, 2, 3, True])
+    tiles.append(["wgmma", 64, 128, 2, 6, 1, 3, True])
 
     def results(*rows: list[Any]) -> dict[str, Any]:
         stages = {"device": {"all": {"name": "Abacus 9000"}}}

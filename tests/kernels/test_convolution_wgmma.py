@@ -13,7 +13,7 @@ from tinyyolo3.testing.kernels import margins
 from tinyyolo3.testing.tensor_cores import cases, check_tile, example
 
 #: The smallest tile, of which a small map still has several, and one of two warpgroups each way.
-SMALL, WIDE = WgmmaTile(64, 32, 1, 6, 3), WgmmaTile(128, 64, 2, 4, 2)
+SMALL, WIDE = WgmmaTile(64, 32, 1, 6, 3), WgmmaTile(128, 128, 2, 6, 1)
 
 
 @pytest.fixture(autouse=True)

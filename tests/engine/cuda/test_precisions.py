@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyyolo3.arrays import FloatArray
-from tinyyolo3.backends.cuda import CUDA
 from tinyyolo3.cuda.host import HostTarget
 from tinyyolo3.cuda.target import Target
 from tinyyolo3.engine.cuda.choose import map_layout, plan_network

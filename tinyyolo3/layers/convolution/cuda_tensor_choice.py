@@ -5,7 +5,7 @@ Measurements lie beside this file, ``tensor_<device>.json``, written by
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple
 from functools import cache
 from pathlib import Path
@@ -43,10 +43,14 @@ def _measured(device: str) -> Choices:
     file = choices_file(device)
     if not device or not file.is_file():
         return {}
-    rows = dict(map(read_choice, json.loads(file.read_text())))
-    # A file from a version with other instances is not to bring them back.
+    return read_choices(json.loads(file.read_text()))
+
+
+def read_choices(rows: Iterable[dict[str, Any]]) -> dict[tuple[str, Problem], TensorTile]:
+    """Return the tiles of such a file's rows; what only other versions know is left out."""
     known = {name: tensor_instances(precision) for name, precision in PRECISIONS.items()}
-    return {row: tile for row, tile in rows.items() if instance_of(tile) in known[row[0]]}
+    choices = (read_choice(row) for row in rows if row["tile"][0] in KERNELS)
+    return {row: tile for row, tile in choices if instance_of(tile) in known[row[0]]}
 
 
 def read_choice(row: dict[str, Any]) -> tuple[tuple[str, Problem], TensorTile]:
