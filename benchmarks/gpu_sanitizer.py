@@ -35,7 +35,9 @@ def measure(context: Context, part: str, record: Record) -> None:
         if context.target != "cuda" or shutil.which("compute-sanitizer") is None:
             record("skipped", "compute-sanitizer and a GPU are needed")
             return
+        # A binding asks the driver for functions that an older one has not, and copes.
         tool = ["compute-sanitizer", "--tool", part, "--error-exitcode", str(FOUND)]
+        tool += ["--report-api-errors", "no"] if part == "memcheck" else []
         command = [*tool, "--print-limit", "20", sys.executable, "-c", SELFTEST]
     elif context.tiny:
         command += ["--only", "maxpool"]

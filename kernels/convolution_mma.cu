@@ -1,4 +1,4 @@
-// Convolution, rung 4: implicit GEMM on tensor cores, in half precision or tf32.
+// Convolution, rung 5: implicit GEMM on tensor cores, in half precision or tf32.
 //
 //   y[m][f] = activate(sum over k of x[m, k] * w[f][k] + bias[f]) (+ residual[m][f])
 //

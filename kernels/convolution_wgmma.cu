@@ -3,9 +3,9 @@
 //   y[m][f] = activate(sum over k of x[m, k] * w[f][k] + bias[f]) (+ residual[m][f])
 //
 // What changed since convolution_mma.cu: four warps together start a multiplication of 64 pixels
-// with all filters of the tile, straight from shared memory, and go on while it runs (wgmma_tile.cuh).
-// No fragments are loaded: shared memory, which rung 4 waits for, serves a 64th of a tile's pixels
-// once and not once for each warp beside it, and warps have time for copies.
+// with the filters of a tile, straight from shared memory, and go on while it runs (wgmma_tile.cuh).
+// No fragments are loaded: shared memory, which rung 5 waits for, gives a tile's filters to four
+// warps at once, and warps have time for copies.
 //
 // Arrays, terms, their order and the launch: as for convolution_mma.cu, in halves. sm_90 only.
 // Launch: grid (tiles of filters * tiles of pixels, parts), block WgmmaTile::threads, dynamic

@@ -28,8 +28,11 @@ from tinyyolo3.layers.convolution.cuda import (
     pack_weights,
     workspace_floats,
 )
+from tinyyolo3.layers.convolution.cuda_mma import conv_forward_mma_cuda, pack_mma_weights
+from tinyyolo3.layers.convolution.cuda_mma_tiles import FP16
 from tinyyolo3.layers.convolution.cuda_tiled import conv_forward_tiled_cuda
 from tinyyolo3.layers.convolution.cuda_tiles import INSTANCES, Product
+from tinyyolo3.layers.convolution.cuda_wgmma_tiles import WgmmaTile
 from tinyyolo3.layers.maxpool import maxpool_forward_cuda
 from tinyyolo3.layers.route import route_forward_cuda
 from tinyyolo3.layers.softmax import softmax_forward_cuda
@@ -53,6 +56,23 @@ def blocked(target: Target) -> None:
         padding=1,
         tile=tile,
         workspace=new_workspace(target, workspace_floats(Product(90, len(weights), 108), tile)),
+    )
+
+
+def warpgroups(target: Target) -> None:
+    """A convolution of two tiles of pixels, two warpgroups each way, and nine slices."""
+    tile = WgmmaTile(128, 128, 2, 6, 1)
+    x = upload_map(target, normal_map((1, 64, 9, 16), np.float32, 1).astype(np.float16))
+    weights = normal_map((128, 64, 3, 3), np.float32, 2)
+    conv_forward_mma_cuda(
+        *(target, x, target.upload(pack_mma_weights(weights, FP16))),
+        target.upload(np.zeros(len(weights), np.float32)),
+        empty_map(target, 1, 9, 16, len(weights), None, np.float16),
+        precision=FP16,
+        size=3,
+        stride=(1, 1),
+        padding=1,
+        tile=tile,
     )
 
 
@@ -189,6 +209,28 @@ BUGS = [
         "if (s + STAGES - 1 < slices) copy(shared.stages[filling]);",
         "copy(shared.stages[filling]);",
         "asynchronous copy|out of bounds|.* ends without having waited",
+    ),
+    Bug(
+        *("a warpgroup waits for one slice too few", warpgroups, "wgmma_tile.cuh"),
+        *("cp_async_wait<AHEAD - 1>", "cp_async_wait<AHEAD>", COPY),
+    ),
+    Bug(
+        *("no barrier before warpgroups multiply", warpgroups, "wgmma_tile.cuh"),
+        *("      __syncthreads();\n", "", COPY),
+    ),
+    Bug(
+        *("the stage that is being multiplied is filled", warpgroups, "wgmma_tile.cuh"),
+        *("AHEAD = STAGES - 2", "AHEAD = STAGES - 1", COPY),
+    ),
+    Bug(
+        *("two slices may be unfinished", warpgroups, "wgmma_tile.cuh"),
+        *("dev::warpgroup_wait<1>()", "dev::warpgroup_wait<2>()", COPY),
+    ),
+    Bug(
+        *("sums that nobody waits for", warpgroups, "wgmma_tile.cuh"),
+        "dev::warpgroup_wait<0>();",
+        "",
+        "ends without having waited",
     ),
     Bug(
         *("sums are taken before all parts are there", blocked, "gemm_tile.cuh"),

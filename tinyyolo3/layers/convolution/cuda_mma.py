@@ -1,4 +1,4 @@
-"""Convolution on tensor cores: the launcher of ``kernels/convolution_mma.cu``, the top rung."""
+"""Convolution on tensor cores: the launcher of ``kernels/convolution_mma.cu`` and its next rung."""
 
 import numpy as np
 from numpy.typing import NDArray
