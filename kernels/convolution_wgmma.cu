@@ -10,8 +10,8 @@
 // Arrays, terms, their order and the launch: as for convolution_mma.cu, in halves. sm_90 only.
 // Launch: grid (tiles of filters * tiles of pixels, parts), block WgmmaTile::threads, dynamic
 // shared memory sizeof(Shared).
-// Arithmetic intensity: as for convolution_mma.cu; of shared memory, a step of 16 terms reads
-// 2 KiB and 32 BN bytes for 32 BN KiB multiply-adds.
+// Arithmetic intensity: as for convolution_mma.cu; of shared memory, 16 terms of a warpgroup take
+// 2,048 + 32 N bytes for 1,024 N multiply-adds with its N columns.
 // Reference: tinyyolo3/layers/convolution/reference.py, conv_forward_reference.
 #include "mma_convolution.cuh"
 #include "wgmma_tile.cuh"

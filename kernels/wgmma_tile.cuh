@@ -3,9 +3,8 @@
 //
 // The idea. A warpgroup, four warps, starts the multiplication of 64 rows of x with BN / GROUPS_N
 // of w by one instruction for each 16 terms, and need not wait for it: the sums belong to the tensor
-// cores until it does. Each of the four warps has 16 of the rows. Where a multiprocessor has but one
-// block, it waits for the warps' own instructions more than for anything else: two warpgroups that
-// share the columns have half of the copies each.
+// cores until it does. Each of the four warps has 16 of the rows. Warpgroups that share the columns
+// have fewer copies each, but all of them read the same pixels.
 //
 // Shared layout. mma_tile.cuh's rows of 128 bytes whose chunks are moved by ^ (row % 8) are just
 // what the hardware calls a swizzle of 128 bytes. It takes rows by eights of 1,024 bytes, so stages
