@@ -386,6 +386,20 @@ def count(code: str, *arguments: object, **environment: str) -> str:
     return result.stdout.splitlines()[-1]
 
 
+def test_the_package_loads_what_it_is_asked_for_and_no_more() -> None:
+    code = """
+import tinyyolo3
+heavy = {"numpy", "numba", "PIL", "tinyyolo3.data", "tinyyolo3.evaluate"}
+before = sorted(heavy & set(sys.modules))
+missing = [name for name in tinyyolo3.__all__ if not hasattr(tinyyolo3, name)]
+print(before, missing, tinyyolo3.evaluate.evaluate_coco.__name__)
+"""
+    # Without COUNT: it imports what the test is about.
+    command = [sys.executable, "-c", "import sys" + code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
+    assert done.stdout == "[] [] evaluate_coco\n", done.stderr
+
+
 def test_a_fresh_machine_compiles_nothing_in_the_foreground(tiny_model, tmp_path) -> None:
     code = """
 from tinyyolo3.cli import main

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tinyyolo3.errors import (
     BackendError,
     ConfigError,
+    DataError,
     DeviceWarning,
     ImageError,
     InputError,
@@ -24,6 +25,8 @@ from tinyyolo3.errors import (
 )
 
 if TYPE_CHECKING:
+    from tinyyolo3 import anchors, evaluate
+    from tinyyolo3.data.open import open_dataset
     from tinyyolo3.detections import Detection, Detections
     from tinyyolo3.detector import Detector
     from tinyyolo3.engine.cpu.readiness import warmup
@@ -34,6 +37,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BackendError",
     "ConfigError",
+    "DataError",
     "Detection",
     "Detections",
     "Detector",
@@ -45,7 +49,10 @@ __all__ = [
     "WeightsError",
     "WeightsWarning",
     "__version__",
+    "anchors",
+    "evaluate",
     "load",
+    "open_dataset",
     "warmup",
 ]
 
@@ -55,11 +62,16 @@ _HOMES = {
     "Detections": "tinyyolo3.detections",
     "Detector": "tinyyolo3.detector",
     "load": "tinyyolo3.loading",
+    "open_dataset": "tinyyolo3.data.open",
     "warmup": "tinyyolo3.engine.cpu.readiness",
 }
+#: Packages that are used by their own name, as ``tinyyolo3.evaluate.evaluate_coco``.
+_ROOMS = frozenset({"anchors", "evaluate"})
 
 
 def __getattr__(name: str) -> object:
+    if name in _ROOMS:
+        return import_module(f"{__name__}.{name}")  # which also makes it an attribute
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value: object = getattr(import_module(_HOMES[name]), name)

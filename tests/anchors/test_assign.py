@@ -25,6 +25,7 @@ def cases(draw, most: int = 3 * BLOCK):
 
 
 @given(cases(most=200))
+@settings(deadline=None)
 def test_the_reference_is_the_iou_of_centred_boxes(case) -> None:
     sizes, weights, anchors = case
     centred = [np.column_stack([np.zeros_like(a), a]) for a in (sizes, anchors)]

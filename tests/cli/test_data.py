@@ -169,7 +169,7 @@ class TestCheck:
         monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
         spoil(1)
         ending = check("set.data")
-        assert "] 20/30" in ending.err
+        assert "] 1/30" in ending.err
         assert ending.err.endswith("\r\x1b[K")
         assert "\r" not in ending.out
 

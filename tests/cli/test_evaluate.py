@@ -213,6 +213,16 @@ class TestFiles:
             with Image.open(Path("evaluation", name)) as chart:
                 assert min(chart.size) > 300
 
+    def test_a_confusion_matrix_of_too_many_classes_is_left_out(self, evaluate, monkeypatch):
+        pytest.importorskip("matplotlib")
+        monkeypatch.setattr("tinyyolo3.charts.confusion.MOST_CLASSES", 2)
+        ending = evaluate()
+        assert ending.status == 0
+        place = Path("evaluation", "confusion.png")
+        assert f"warning: {place}: too large to draw, of more than 2 classes\n" in ending.err
+        assert "precision-recall.png" in ending.out
+        assert not place.exists()
+
     @pytest.mark.parametrize("protocol", ["coco", "darknet", "both"])
     def test_csv_has_a_row_for_each_class(self, evaluate, protocol):
         evaluate("--protocol", protocol)
@@ -315,6 +325,14 @@ class TestModel:
         assert ending.err.startswith("error: ")
         assert ending.err.count("\n") == 1
         assert not Path("evaluation").exists()
+
+    @pytest.mark.parametrize(
+        "option", ["--threshold=.3", "--nms=none", "--no-clip", "--resize=stretch", "--size=64"]
+    )
+    def test_stored_results_are_refused_what_only_a_model_can(self, command, coco, option):
+        ending = command("evaluate", "--data", coco, "--results=b", option)
+        assert ending.status == 2
+        assert f"{option.partition('=')[0]} is for running a model" in ending.err
 
     def test_without_names_positions_decide(self, command, coco, model):
         arguments = [f"--cfg={model.cfg}", f"--weights={model.weights}"]

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tinyyolo3.cli import main
+from tinyyolo3.cli import main, progress
 from tinyyolo3.cli.progress import FEWEST, Progress, describe_progress
 
 
@@ -35,8 +35,8 @@ def test_speed_is_that_of_this_run_alone():
 
 def test_bar_is_cleared_at_the_end(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
-    with Progress(FEWEST) as progress:
-        progress.show(1)
+    with Progress(FEWEST) as bar:
+        bar.show(1)
     assert "1/5" in sys.stderr.getvalue()
     assert sys.stderr.getvalue().endswith("\r\x1b[K")
 
@@ -50,18 +50,33 @@ def test_bar_stays_on_one_line_of_a_narrow_terminal(monkeypatch):
     ).replace("-" * 18, "-" * 14)
 
 
+def test_bar_is_drawn_now_and_then_however_often_it_is_shown(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    bar = Progress(1000)
+    for done in range(1000):
+        clock[0] = done / 1000
+        bar.show(done)
+    drawn = sys.stderr.getvalue().count("\r")
+    assert 2 < drawn <= 1 / progress.INTERVAL_S
+    bar.clear()
+    bar.show(1000)  # at once: something was printed where the bar was
+    assert sys.stderr.getvalue().count("\r") == drawn + 2
+
+
 @pytest.mark.parametrize("stream", [io.StringIO(), None])
 def test_no_bar_where_there_is_no_terminal(monkeypatch, stream):
     monkeypatch.setattr(sys, "stderr", stream)
-    with Progress(100) as progress:
-        progress.show(1)
+    with Progress(100) as bar:
+        bar.show(1)
     assert stream is None or stream.getvalue() == ""
 
 
 def test_no_bar_for_a_few_pictures(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
-    with Progress(FEWEST - 1) as progress:
-        progress.show(1)
+    with Progress(FEWEST - 1) as bar:
+        bar.show(1)
     assert sys.stderr.getvalue() == ""
 
 

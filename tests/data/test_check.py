@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -239,6 +239,7 @@ class TestSizes:
         sizes.add(sample_of([]))
         assert sizes.total == 2
 
+    @settings(deadline=None)
     @given(
         st.lists(
             st.tuples(*[st.floats(0, 1)] * 4).map(lambda b: [*map(min, b, b[2:]), *b[2:]]),

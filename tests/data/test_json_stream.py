@@ -43,6 +43,7 @@ def refusal(path, text: str | bytes) -> str:
     return message
 
 
+@settings(deadline=None)
 @given(
     whole=st.dictionaries(st.text(max_size=5), st.lists(VALUES, max_size=5) | VALUES, max_size=4),
     chunk=st.integers(1, 40),
@@ -58,6 +59,7 @@ def test_equals_the_whole_decoded_at_once(path, whole, chunk, indent, ascii_only
     assert found == {k: v if isinstance(v, list) else None for k, v in whole.items()}
 
 
+@settings(deadline=None)
 @given(entries=st.lists(VALUES, max_size=8), chunk=st.integers(1, 40))
 def test_an_array_is_streamed_too(path, entries, chunk):
     path.write_text(json.dumps(entries))
@@ -66,6 +68,7 @@ def test_an_array_is_streamed_too(path, entries, chunk):
         assert list(stream_entries(path, "results")) == entries
 
 
+@settings(deadline=None)
 @given(text=st.text(alphabet='{}[]",:1e.-\\ an\n', max_size=20), chunk=st.integers(1, 9))
 def test_refuses_exactly_what_json_refuses(path, text, chunk):
     path.write_text(text := '{"a": [' + text)
@@ -139,12 +142,12 @@ def test_an_endless_entry_is_refused_before_it_fills_the_memory(path, monkeypatc
 OBJECTS = st.dictionaries(st.sampled_from(["a", "},{", ", {"]), VALUES, min_size=1, max_size=3)
 
 
+@settings(deadline=None)
 @given(
     entries=st.lists(OBJECTS | VALUES, max_size=12),
     chunk=st.integers(1, 200),
     together=st.sampled_from([1, 20, 1 << 16]),
 )
-@settings(deadline=None)
 def test_objects_decoded_together_are_the_same(path, entries, chunk, together):
     path.write_text(json.dumps(entries))
     with pytest.MonkeyPatch.context() as patch:

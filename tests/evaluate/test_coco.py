@@ -5,6 +5,7 @@ import copy
 import io
 import json
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -308,6 +309,20 @@ def test_some_images_of_a_set(tmp_path):
     for chosen in ([3], [11, 0, 5]):
         found = same_as_pycocotools(tmp_path, annotations, results, chosen)
         assert found.images == len(chosen)
+
+
+@pytest.mark.parametrize("files", [(3, "results.json"), ("set.json", None)])
+def test_what_is_no_path(tmp_path, monkeypatch, files):
+    monkeypatch.chdir(tmp_path)
+    Path("set.json").write_text(json.dumps(make_set([(1, 1, BOX)])))
+    with pytest.raises(InputError, match="expected the path of"):
+        evaluate_coco(*files)
+
+
+def test_the_repr_is_short(tmp_path):
+    found = evaluate_files(tmp_path, make_set([(1, 1, BOX)]), [])
+    assert repr(found).startswith("CocoEvaluation(measures={'AP': ")
+    assert len(repr(found)) < 500
 
 
 @pytest.mark.parametrize(

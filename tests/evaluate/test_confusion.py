@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tinyyolo3.errors import InputError
 from tinyyolo3.evaluate.columns import FoundBoxes, GroundTruth
-from tinyyolo3.evaluate.confusion import confusion_matrix, pair_by_overlap
+from tinyyolo3.evaluate.confusion import Confusion, confusion_matrix, pair_by_overlap
 
 NAMES = ("cat", "dog")
 BACKGROUND = len(NAMES)
@@ -130,3 +130,13 @@ def test_every_object_and_every_detection_counts_once(objects, detections):
 def test_threshold_out_of_range_is_refused(option):
     with pytest.raises(InputError, match=option):
         matrix([], [], **{option: 2})
+
+
+def test_classes_without_objects_and_detections_can_be_left_out():
+    counts = np.zeros((5, 5), np.int64)
+    counts[1, 4], counts[4, 3] = 2, 1  # class 1 was missed, class 3 imagined
+    seen = Confusion(("a", "b", "c", "d"), counts, 0.25, 0.45).seen()
+    assert seen.names == ("b", "d")
+    assert seen.counts.tolist() == [[0, 0, 2], [0, 0, 0], [0, 1, 0]]
+    nothing = Confusion(("a",), np.zeros((2, 2), np.int64), 0.25, 0.45)
+    assert nothing.seen() is nothing

@@ -36,7 +36,7 @@ _ROOMY_INCH, _TIGHT_INCH = 0.46, 0.155
 _MOST_NUMBERED = 26
 #: Of more rows cells shrink to keep the picture in this, and names go; of still more nothing is
 #: left to see.
-_LARGEST_INCH, _MOST_ROWS = 40.0, 2000
+_LARGEST_INCH, MOST_CLASSES = 40.0, 1999
 #: Shares are coloured by their square root: a few in a hundred are what one looks for.
 _GAMMA = 0.5
 _CORNER, _BACKGROUND = "object ↓ detected as →", "background"
@@ -67,8 +67,8 @@ def draw_confusion_matrix(
 
     Raises:
         InputError: the counts do not fit the names, or are negative.
-        OutputError: matplotlib is missing, the file cannot be written, or there are more than 1,999
-            classes.
+        OutputError: matplotlib is missing, the file cannot be written, or there are more than
+            `MOST_CLASSES` classes.
     """
     counts = np.asarray(counts)
     rows = len(names) + 1
@@ -77,10 +77,10 @@ def draw_confusion_matrix(
             f"expected counts of shape ({rows}, {rows}) for {len(names)} classes, from 0, "
             f"found {counts.shape}"
         )
-    if rows > _MOST_ROWS:
+    if len(names) > MOST_CLASSES:
         raise OutputError(
             f"{path}: a confusion matrix of {len(names):,} classes is too large to draw "
-            f"({_MOST_ROWS - 1:,} at most)"
+            f"({MOST_CLASSES:,} at most)"
         )
     require_matplotlib(path)
     labels = [writable(shorten(name)) for name in names]

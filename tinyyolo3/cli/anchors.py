@@ -2,11 +2,11 @@
 
 import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinyyolo3.cli.arguments import positive, size
+from tinyyolo3.cli.arguments import add_data_arguments, png_target, positive, size
 from tinyyolo3.cli.messages import one_line
+from tinyyolo3.cli.outputs import check_chart
 from tinyyolo3.cli.progress import Progress
 from tinyyolo3.cli.tables import format_table
 
@@ -37,15 +37,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="a Darknet .data file, a list of pictures (.txt), a COCO .json file, or a folder of "
         "Pascal VOC annotations",
     )
-    group = parser.add_argument_group("data")
-    group.add_argument("--images", metavar="DIR", help="the folder with the pictures")
-    group.add_argument("--names", metavar="FILE", help="the classes' names, one a line")
-    group.add_argument(
-        "--split",
-        choices=("train", "valid"),
-        default="train",
-        help="which list of a .data file, or of Pascal VOC (default: train)",
-    )
+    add_data_arguments(parser.add_argument_group("data").add_argument, split="train")
     add = parser.add_argument_group("anchors").add_argument
     add("--clusters", type=positive, default=9, metavar="N", help="how many (default: 9)")
     add(
@@ -75,13 +67,6 @@ def whole(text: str) -> int:
     return int(text)
 
 
-def png_target(text: str) -> str:
-    """Return where a chart goes; refuse what is plainly something else named by mistake."""
-    if Path(text).suffix.lower() != ".png":
-        raise ArgumentTypeError(f"expected a file to write with the ending .png, found {text!r}")
-    return text
-
-
 def run(arguments: Namespace) -> int:
     """Find anchors as the arguments say, print and draw them, and return the exit status.
 
@@ -89,16 +74,11 @@ def run(arguments: Namespace) -> int:
         TinyYoloError: the data cannot be read, has too few boxes, or the chart cannot be written.
     """
     from tinyyolo3.anchors import find_anchors, read_sizes, round_anchors
-    from tinyyolo3.atomic import output_errors
     from tinyyolo3.data.open import open_dataset
     from tinyyolo3.parallel import thread_limit
 
     if arguments.png:
-        from tinyyolo3.charts import require_matplotlib
-
-        require_matplotlib(arguments.png)
-        with output_errors(arguments.png):
-            Path(arguments.png).absolute().parent.stat()
+        check_chart(arguments.png)
     dataset = open_dataset(
         arguments.data, images=arguments.images, split=arguments.split, names=arguments.names
     )

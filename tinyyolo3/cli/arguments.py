@@ -57,6 +57,25 @@ def add_model_arguments(
     )
 
 
+def add_data_arguments(add: Callable[..., object], *, split: str, names: bool = True) -> None:
+    """Add ``--images``, ``--split`` and ``--names``: what tells how labelled data is read.
+
+    Args:
+        add: the ``add_argument`` of a parser or of a group.
+        split: the part that is read by default.
+        names: whether to add ``--names``; a model has an argument of that name, too.
+    """
+    add("--images", metavar="DIR", help="the pictures' folder, for COCO and Pascal VOC")
+    if names:
+        add("--names", metavar="FILE", help="the classes' names, one a line; COCO has its own")
+    add(
+        "--split",
+        choices=("train", "valid"),
+        default=split,
+        help=f"which part, of .data files and Pascal VOC (default: {split})",
+    )
+
+
 def add_running_arguments(add: Callable[..., object]) -> None:
     """Add what decides how a picture is fitted to the network, and how the network runs.
 
@@ -168,6 +187,13 @@ def class_list(text: str) -> tuple[str, ...]:
     if not all(entries):
         raise ArgumentTypeError(f"expected names or numbers with commas between, found {text!r}")
     return entries
+
+
+def png_target(text: str) -> str:
+    """Return where a chart goes; refuse what is plainly something else named by mistake."""
+    if Path(text).suffix.lower() != ".png":
+        raise ArgumentTypeError(f"expected a file to write with the ending .png, found {text!r}")
+    return text
 
 
 def json_target(text: str) -> str:

@@ -2,13 +2,12 @@
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinyyolo3.cli.anchors import png_target
-from tinyyolo3.cli.arguments import positive, size
+from tinyyolo3.cli.arguments import add_data_arguments, png_target, positive, size
 from tinyyolo3.cli.data_summary import class_table, count_of, describe_summary, size_table
 from tinyyolo3.cli.messages import one_line, report
+from tinyyolo3.cli.outputs import check_chart
 from tinyyolo3.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -47,9 +46,6 @@ examples:
   tinyyolo3 data convert VOC2007/ --split train --to coco voc2007-train.json
 """
 
-#: Pictures between two looks of the progress bar.
-_STRIDE = 20
-
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the two actions and their arguments."""
@@ -82,15 +78,7 @@ def run(arguments: Namespace) -> int:
 
 def _add_source(parser: ArgumentParser, name: str) -> None:
     parser.add_argument("data", metavar=name, help="what to read")
-    add = parser.add_argument
-    add("--images", metavar="DIR", help="the pictures' folder, for COCO and Pascal VOC")
-    add("--names", metavar="FILE", help="the classes' names, one a line; COCO has its own")
-    add(
-        "--split",
-        choices=("train", "valid"),
-        default="valid",
-        help="which part, of .data files and Pascal VOC (default: valid)",
-    )
+    add_data_arguments(parser.add_argument, split="valid")
 
 
 def _add_check(parser: ArgumentParser) -> None:
@@ -141,8 +129,7 @@ class _Screen:
     def show_progress(self, done: int, total: int) -> None:
         if self._progress is None:
             self._progress = Progress(total)
-        if done % _STRIDE == 0:
-            self._progress.show(done)
+        self._progress.show(done)
 
     def clear(self) -> None:
         if self._progress is not None:
@@ -160,7 +147,7 @@ def _check(arguments: Namespace) -> int:
     from tinyyolo3.data.samples import DataSet
 
     if arguments.png:
-        _require_chart(arguments.png)
+        check_chart(arguments.png)
 
     def open_set(tell: "Report") -> DataSet:
         return open_dataset(
@@ -190,16 +177,6 @@ def _check(arguments: Namespace) -> int:
     if arguments.png:
         _draw_sizes(arguments.png, summary)
     return 1 if summary.problems else 0
-
-
-def _require_chart(path: str) -> None:
-    """See that the chart can be drawn, before a million pictures are looked at."""
-    from tinyyolo3.atomic import output_errors
-    from tinyyolo3.charts import require_matplotlib
-
-    require_matplotlib(path)
-    with output_errors(path):
-        Path(path).absolute().parent.stat()
 
 
 def _draw_sizes(path: str, summary: "Summary") -> None:
@@ -233,7 +210,7 @@ def _convert(arguments: Namespace) -> int:
             images=arguments.images,
             split=arguments.split,
             placing="copy" if arguments.copy else "link",
-            progress=lambda number, _: progress.show(number) if number % _STRIDE == 0 else None,
+            progress=lambda number, _: progress.show(number),
         )
     _describe_conversion(done)
     return 0

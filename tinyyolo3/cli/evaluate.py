@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinyyolo3.cli.arguments import (
+    add_data_arguments,
     add_model_arguments,
     add_running_arguments,
     load_detector,
@@ -62,13 +63,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the verb's arguments."""
     add = parser.add_argument_group("data").add_argument
     add("--data", required=True, metavar="DATA", help="the labelled pictures")
-    add("--images", metavar="DIR", help="the pictures' folder, for COCO and Pascal VOC")
-    add(
-        "--split",
-        choices=("train", "valid"),
-        default="valid",
-        help="which part, of .data files and Pascal VOC (default: valid)",
-    )
+    add_data_arguments(add, split="valid", names=False)
     add("--only", metavar="FILE", help="only the pictures in this list, such as Darknet's 5k.txt")
     add("--results", metavar="FILE", help="take COCO results from here instead of running a model")
     add_model_arguments(parser, weights_required=False, or_model=True)
@@ -262,6 +257,7 @@ def _keeping_what_is_done(log: Path) -> Iterator[None]:
 def _report(
     evaluation: "Evaluation", used: dict[str, Any], arguments: Namespace, out: Path, charts: bool
 ) -> None:
+    from tinyyolo3.charts.confusion import MOST_CLASSES
     from tinyyolo3.evaluate.report import (
         coco_lines,
         darknet_lines,
@@ -281,8 +277,13 @@ def _report(
     if charts:
         title = f"{Path(arguments.results or arguments.cfg).name}, {Path(arguments.data).name}"
         draw_curves(out / CURVES, evaluation, title)
-        draw_confusion(out / CONFUSION, evaluation, title)
-        written += [CURVES, CONFUSION]
+        written.append(CURVES)
+        if len(evaluation.confusion.seen().names) > MOST_CLASSES:
+            many = f"of more than {MOST_CLASSES:,} classes"
+            report("warning", f"{out / CONFUSION}: too large to draw, {many}")
+        else:
+            draw_confusion(out / CONFUSION, evaluation, title)
+            written.append(CONFUSION)
     if not arguments.results:
         written.insert(0, RESULTS)
     _print(["", f"written: {', '.join(str(out / name) for name in written)}"])

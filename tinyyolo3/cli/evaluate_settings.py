@@ -15,6 +15,19 @@ if TYPE_CHECKING:
     from tinyyolo3.evaluate.run import RunSettings
 
 
+#: What of an evaluation is a model's matter, and its value where it is not asked for: stored
+#: results are taken as they are.
+THRESHOLD, NMS = 0.001, 0.45
+_OF_MODELS = {
+    "threshold": THRESHOLD,
+    "nms": NMS,
+    "no_clip": False,
+    "no_exif": False,
+    "resize": "letterbox",
+    "size": None,
+}
+
+
 def add_selection_arguments(add: Callable[..., object]) -> None:
     """Add what decides which boxes are found.
 
@@ -24,16 +37,16 @@ def add_selection_arguments(add: Callable[..., object]) -> None:
     add(
         "--threshold",
         type=fraction,
-        default=0.001,
+        default=THRESHOLD,
         metavar="T",
-        help="least confidence (default: 0.001)",
+        help=f"least confidence (default: {THRESHOLD})",
     )
     add(
         "--nms",
         type=fraction_or_none,
-        default=0.45,
+        default=NMS,
         metavar="IOU",
-        help="suppress boxes that overlap a better one by more; none: keep all (default: 0.45)",
+        help=f"suppress boxes that overlap a better one by more; none: keep all (default: {NMS})",
     )
     add(
         "--no-clip",
@@ -76,7 +89,7 @@ def check_source(arguments: Namespace) -> None:
     """See that there is one model, or results; resolve ``--model``.
 
     Raises:
-        InputError: there is none, or more than one.
+        InputError: there is none, or more than one; or results are to be what only detections can.
     """
     named = arguments.cfg or arguments.weights
     if sum(map(bool, (named, arguments.model, arguments.results))) != 1:
@@ -85,6 +98,11 @@ def check_source(arguments: Namespace) -> None:
         _find_model(arguments)
     elif named and not (arguments.cfg and arguments.weights):
         raise InputError("--cfg and --weights belong together")
+    elif arguments.results:
+        for name, usual in _OF_MODELS.items():
+            if getattr(arguments, name) != usual:
+                option = f"--{name.replace('_', '-')}"
+                raise InputError(f"{option} is for running a model; --results are as they are")
 
 
 def _find_model(arguments: Namespace) -> None:

@@ -33,6 +33,19 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+def check_chart(path: str) -> None:
+    """See that a chart can be drawn and written, before a million pictures are looked at.
+
+    Raises:
+        OutputError: matplotlib is missing, or there is no folder for the file.
+    """
+    from tinyyolo3.charts import require_matplotlib
+
+    require_matplotlib(path)
+    with output_errors(path):
+        Path(path).absolute().parent.stat()
+
+
 @contextmanager
 def json_array(target: str) -> Iterator[Callable[[object], None]]:
     """Open a JSON array and give the function that appends an element to it.

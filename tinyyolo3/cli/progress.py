@@ -8,6 +8,8 @@ from types import TracebackType
 #: Fewer pictures than this are done before anyone wonders.
 FEWEST = 5
 BAR_WIDTH = 24
+#: A terminal is not written to more often, though `show` be called for each of a million pictures.
+INTERVAL_S = 0.1
 
 
 class Progress:
@@ -18,6 +20,7 @@ class Progress:
         self._start = time.monotonic()
         self._before: int | None = None
         self._visible = False
+        self._drawn = 0.0  # when
         self._wanted = total >= FEWEST and sys.stderr is not None and sys.stderr.isatty()
 
     def __enter__(self) -> "Progress":
@@ -32,15 +35,21 @@ class Progress:
         self.clear()
 
     def show(self, done: int) -> None:
-        """Draw the bar; what is done at the first call took no time, another run did it."""
+        """Draw the bar, if it is not there or was drawn a while ago.
+
+        What is done at the first call took no time, another run did it.
+        """
+        if not self._wanted:
+            return
+        now = time.monotonic()
         if self._before is None:
-            self._before, self._start = done, time.monotonic()
-        if self._wanted:
-            self._visible = True
-            columns = shutil.get_terminal_size().columns
-            seconds = time.monotonic() - self._start
-            line = describe_progress(done, self._total, seconds, self._before)[: columns - 1]
-            print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
+            self._before, self._start = done, now
+        if self._visible and now - self._drawn < INTERVAL_S:
+            return
+        self._visible, self._drawn = True, now
+        columns = shutil.get_terminal_size().columns
+        line = describe_progress(done, self._total, now - self._start, self._before)[: columns - 1]
+        print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
 
     def clear(self) -> None:
         """Take the bar away."""

@@ -1,36 +1,31 @@
 """COCO's instances JSON: ``images``, ``annotations`` and ``categories`` (cocodataset.org, format).
 
-A file is read once from front to end (`json_stream`) into columns of numbers: some 70 bytes an
+A file is read once from front to end (`json_stream`) into `coco_columns`: some 70 bytes an
 annotation, whatever the length of its segmentation, which is passed over. Boxes are
 ``[x, y, width, height]`` in our own frame: 0 is the left edge of the leftmost pixel.
 """
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyyolo3.darknet.files import PathLike
+from tinyyolo3.darknet.files import PathLike, require_file
+from tinyyolo3.data.coco_columns import ObjectColumns, int64s, read_entries, stream_lists
 from tinyyolo3.data.coco_entries import (
     CategoryEntry,
     ImageEntry,
-    ObjectEntry,
-    entry_id,
     parse_category,
     parse_image,
     parse_object,
 )
-from tinyyolo3.data.json_stream import stream_members
 from tinyyolo3.data.pictures import picture_size_px
 from tinyyolo3.data.samples import BadEntryError, DataSet, Problem, Report, Sample, raise_problem
 from tinyyolo3.errors import DataError
-
-_Entry = TypeVar("_Entry")
 
 
 def read_coco(
@@ -51,8 +46,9 @@ def read_coco(
     Raises:
         DataError: the file is no COCO file or holds no picture or category; or the first problem,
             unless `report` does something else with it.
+        InputError: `path` is no path.
     """
-    place = Path(path)
+    place = require_file(path, "a COCO data set", DataError)
     columns = _read_columns(place, report)
     if not columns.image_ids:
         raise DataError(f"{place}: expected pictures, found images=[]")
@@ -72,30 +68,16 @@ def read_coco(
     )
 
 
-def _int64s() -> "array[int]":
-    return array("q")
-
-
-def _float64s() -> "array[float]":
-    return array("d")
-
-
 @dataclass
 class _Columns:
-    """The numbers of a file; entry i of each column belongs to image i, or to annotation i."""
+    """The numbers of a file; entry i of each column belongs to image i."""
 
-    image_ids: "array[int]" = field(default_factory=_int64s)
-    image_sizes_px: "array[int]" = field(default_factory=_int64s)  # width, height, ...
+    image_ids: "array[int]" = field(default_factory=int64s)
+    image_sizes_px: "array[int]" = field(default_factory=int64s)  # width, height, ...
     file_names: bytearray = field(default_factory=bytearray)  # one after the other
-    file_name_ends: "array[int]" = field(default_factory=_int64s)
+    file_name_ends: "array[int]" = field(default_factory=int64s)
     categories: list[CategoryEntry] = field(default_factory=list)
-    object_ids: "array[int]" = field(default_factory=_int64s)
-    object_image_ids: "array[int]" = field(default_factory=_int64s)
-    object_category_ids: "array[int]" = field(default_factory=_int64s)
-    boxes_xywh_px: "array[float]" = field(default_factory=_float64s)  # four a box
-    areas_px2: "array[float]" = field(default_factory=_float64s)
-    crowds: bytearray = field(default_factory=bytearray)
-    difficults: bytearray = field(default_factory=bytearray)
+    objects: ObjectColumns = field(default_factory=ObjectColumns)
 
     def add_image(self, image: ImageEntry) -> None:
         self.image_ids.append(image.id)
@@ -103,15 +85,6 @@ class _Columns:
         # A lone surrogate is JSON but no UTF-8; the file system's own names may have them.
         self.file_names += image.file_name.encode("utf-8", "surrogatepass")
         self.file_name_ends.append(len(self.file_names))
-
-    def add_object(self, found: ObjectEntry) -> None:
-        self.object_ids.append(found.id)
-        self.object_image_ids.append(found.image_id)
-        self.object_category_ids.append(found.category_id)
-        self.boxes_xywh_px.extend(found.box_xywh_px)
-        self.areas_px2.append(found.area_px2)
-        self.crowds.append(found.crowd)
-        self.difficults.append(found.difficult)
 
     def file_name(self, index: int) -> str:
         start = self.file_name_ends[index - 1] if index else 0
@@ -145,41 +118,15 @@ def _read_columns(place: Path, report: Report) -> _Columns:
         _refuse_second(category.id, category_ids)
         columns.categories.append(category)
 
-    found = set()
-    for name, entries in stream_members(place, "a COCO data set"):
-        if name not in ("images", "annotations", "categories"):
-            continue
-        if entries is None:
-            raise DataError(f"{place}: {name}: expected an array in brackets")
-        found.add(name)
+    for name, entries in stream_lists(place):
         if name == "images":
-            _read_entries(entries, parse_image, add_image, f"{place} image", report)
+            read_entries(entries, parse_image, add_image, f"{place} image", report)
         elif name == "annotations":
             what = f"{place} annotation"
-            _read_entries(entries, parse_object, columns.add_object, what, report)
+            read_entries(entries, parse_object, columns.objects.add, what, report)
         else:
-            _read_entries(entries, parse_category, add_category, f"{place} category", report)
-    for name in ("images", "annotations", "categories"):
-        if name not in found:
-            raise DataError(f"{place}: expected a COCO data set, found no {name}")
+            read_entries(entries, parse_category, add_category, f"{place} category", report)
     return columns
-
-
-def _read_entries(
-    entries: Iterator[Any],
-    parse: Callable[[Any], _Entry],
-    add: Callable[[_Entry], None],
-    what: str,
-    report: Report,
-) -> None:
-    """Parse and add each entry, or report it by its id, or else by its position from 0."""
-    for index, entry in enumerate(entries):
-        try:
-            add(parse(entry))
-        except BadEntryError as bad:
-            number = entry_id(entry)
-            place = f"{what} at position {index}" if number is None else f"{what} {number}"
-            report(Problem(bad.kind, place, bad.text))
 
 
 def _refuse_second(number: int, seen: set[int]) -> None:
@@ -192,14 +139,15 @@ def _group_by_image(
     place: Path, columns: _Columns, category_ids: NDArray[np.int64], report: Report
 ) -> _Objects:
     """Find each annotation's image and class, and report those that have none."""
-    ids = _numbers(columns.object_ids)
-    images = _positions(_numbers(columns.image_ids), _numbers(columns.object_image_ids))
-    classes = _positions(category_ids, _numbers(columns.object_category_ids))
+    objects = columns.objects
+    ids = _numbers(objects.ids)
+    images = _positions(_numbers(columns.image_ids), _numbers(objects.image_ids))
+    classes = _positions(category_ids, _numbers(objects.category_ids))
     for row in np.flatnonzero(images < 0).tolist():
-        text = f"image_id={columns.object_image_ids[row]} is the id of no image"
+        text = f"image_id={objects.image_ids[row]} is the id of no image"
         report(Problem("unknown image", f"{place} annotation {ids[row]}", text))
     for row in np.flatnonzero(classes < 0).tolist():
-        text = f"category_id={columns.object_category_ids[row]} is the id of no category"
+        text = f"category_id={objects.category_ids[row]} is the id of no category"
         report(Problem("unknown class", f"{place} annotation {ids[row]}", text))
     by_id = np.argsort(ids, kind="stable")
     for row in np.sort(by_id[1:][np.diff(ids[by_id]) == 0]).tolist():
@@ -214,10 +162,10 @@ def _group_by_image(
         starts,
         classes,
         ids,
-        np.frombuffer(columns.boxes_xywh_px, np.float64).reshape(-1, 4),
-        np.frombuffer(columns.areas_px2, np.float64),
-        np.frombuffer(columns.crowds, np.bool_),
-        np.frombuffer(columns.difficults, np.bool_),
+        np.frombuffer(objects.boxes_xywh_px, np.float64).reshape(-1, 4),
+        np.frombuffer(objects.areas_px2, np.float64),
+        np.frombuffer(objects.crowds, np.bool_),
+        np.frombuffer(objects.difficults, np.bool_),
     )
 
 

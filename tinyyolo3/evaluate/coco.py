@@ -82,7 +82,7 @@ class CocoEvaluation(Mapping[str, float]):
     """
 
     measures: Mapping[str, float]
-    classes: tuple[CocoClass, ...]
+    classes: tuple[CocoClass, ...] = field(repr=False)
     images: int
     curves: Curves = field(repr=False)
 
@@ -120,7 +120,8 @@ def evaluate_coco(
         DataError: a file cannot be used; the message names it and the entry: an id that occurs
             twice, annotations or results of unknown images or categories, a score or box that is
             not finite, a negative size.
-        InputError: an image of `image_ids` is none or occurs twice, or `threads` is not positive.
+        InputError: an image of `image_ids` is none or occurs twice, `threads` is not positive, or a
+            path is none.
     """
     truth = read_ground_truth(annotations_json)
     found = read_results(results_json, truth)

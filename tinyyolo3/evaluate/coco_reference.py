@@ -151,6 +151,9 @@ def iou_xywh(
 ) -> NDArray[np.float64]:
     """Intersect every detection (D, 4) with every object (G, 4), in pycocotools' arithmetic.
 
+    `tinyyolo3.boxes.iou` is Darknet's, of centres and sizes: sides are rounded otherwise there, and
+    whether an IoU is exactly at a threshold depends on it.
+
     Returns:
         (D, G): the IoU, or for a crowd the part of the detection that lies in it.
     """

@@ -8,7 +8,7 @@ last column: background. Pairing and defaults are those of ultralytics' Confusio
 rows and columns are the other way round.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,19 @@ class Confusion:
     counts: NDArray[np.int64]
     confidence: float
     iou_threshold: float
+
+    def seen(self) -> "Confusion":
+        """Return it without the classes that have neither objects nor detections.
+
+        A model of 80 classes on pictures of nine makes a chart of empty rows otherwise. Where no
+        class has any, all stay.
+        """
+        kept = np.flatnonzero(self.counts.sum(axis=0) + self.counts.sum(axis=1))
+        chosen = np.union1d(kept, [len(self.names)])
+        if len(chosen) == 1:
+            return self
+        names = tuple(self.names[row] for row in chosen[:-1])
+        return replace(self, names=names, counts=self.counts[np.ix_(chosen, chosen)])
 
 
 def confusion_matrix(

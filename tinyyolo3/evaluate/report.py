@@ -178,19 +178,21 @@ def draw_curves(path: Path, evaluation: Evaluation, title: str) -> None:
 
 
 def draw_confusion(path: Path, evaluation: Evaluation, title: str) -> None:
-    """Draw the confusion matrix.
+    """Draw the confusion matrix of the classes that have objects or detections.
 
     Raises:
         OutputError: matplotlib is missing, or the file cannot be written.
     """
-    confusion = evaluation.confusion
+    confusion = evaluation.confusion.seen()
+    without = len(evaluation.confusion.names) - len(confusion.names)
     draw_confusion_matrix(
         path,
         confusion.counts,
         confusion.names,
         title=title,
         subtitle=f"confidence above {confusion.confidence:g}, IoU above "
-        f"{confusion.iou_threshold:g}",
+        f"{confusion.iou_threshold:g}"
+        + (f"; {without} without objects and detections left out" if without else ""),
     )
 
 
