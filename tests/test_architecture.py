@@ -32,6 +32,7 @@ LEVELS = [
     ["data"],
     ["anchors"],
     ["evaluate"],
+    ["train"],
     ["testing"],
     ["selftest"],
     ["cli"],

@@ -37,7 +37,13 @@ from tinyyolo3.cuda.maps import DeviceMap
 from tinyyolo3.cuda.target import Target
 from tinyyolo3.errors import InputError
 from tinyyolo3.layers.activation_loops import LOOPS
-from tinyyolo3.layers.arguments import items_per_thread, plane_runs, require_map, result_array
+from tinyyolo3.layers.arguments import (
+    items_per_thread,
+    plane_runs,
+    require_gradient,
+    require_map,
+    result_array,
+)
 from tinyyolo3.layers.pixelwise import activation_number, launch_pixelwise
 from tinyyolo3.parallel import parallel_for
 
@@ -62,12 +68,15 @@ def _logistic(x: FloatArray) -> FloatArray:
     return 1 / (1 + np.exp(-x))
 
 
-def _mish(x: FloatArray) -> FloatArray:
+def _softplus(x: FloatArray) -> FloatArray:
     # DARKNET: softplus is x above the threshold and exp(x) below its negative.
-    softplus = np.where(
+    return np.where(
         x > MISH_THRESHOLD, x, np.where(x < -MISH_THRESHOLD, np.exp(x), np.log1p(np.exp(x)))
     )
-    return x * np.tanh(softplus)
+
+
+def _mish(x: FloatArray) -> FloatArray:
+    return x * np.tanh(_softplus(x))
 
 
 def _swish(x: FloatArray) -> FloatArray:
@@ -130,6 +139,101 @@ def activation_forward_reference(
     with np.errstate(over="ignore", invalid="ignore"):
         result[...] = _FORMULAS[kind](x)
     return result
+
+
+def _leaky_slope(y: FloatArray) -> FloatArray:
+    # DARKNET: looks at the output's sign, which is the input's; at zero the slope is the lower one.
+    return np.where(y > 0, y.dtype.type(1), y.dtype.type(LEAKY_SLOPE))
+
+
+def _relu_slope(y: FloatArray) -> FloatArray:
+    # DARKNET: at zero the slope is zero.
+    return (y > 0).astype(y.dtype)
+
+
+def _relu6_slope(y: FloatArray) -> FloatArray:
+    return ((y > 0) & (y < 6)).astype(y.dtype)
+
+
+def _logistic_slope(y: FloatArray) -> FloatArray:
+    return (1 - y) * y
+
+
+def _tanh_slope(y: FloatArray) -> FloatArray:
+    return 1 - y * y
+
+
+def _elu_slope(y: FloatArray) -> FloatArray:
+    return np.where(y >= 0, y.dtype.type(1), y + 1)
+
+
+def _selu_slope(y: FloatArray) -> FloatArray:
+    return np.where(y >= 0, y.dtype.type(SELU_SCALE), y + SELU_SCALE * SELU_ALPHA)
+
+
+def _mish_slope(x: FloatArray) -> FloatArray:
+    softplus = _softplus(x)
+    tanh = np.tanh(softplus)
+    return np.asarray(tanh - x * (1 - tanh * tanh) * np.expm1(-softplus))
+
+
+def _swish_slope(x: FloatArray) -> FloatArray:
+    logistic = _logistic(x)
+    return logistic + x * logistic * (1 - logistic)
+
+
+def _hard_mish_slope(x: FloatArray) -> FloatArray:
+    return np.where(x > 0, x.dtype.type(1), np.where(x <= -2, x.dtype.type(0), x + 1))
+
+
+_SLOPES_BY_OUTPUT: dict[str, Callable[[FloatArray], FloatArray]] = {
+    "linear": np.ones_like,
+    "leaky": _leaky_slope,
+    "relu": _relu_slope,
+    "relu6": _relu6_slope,
+    "logistic": _logistic_slope,
+    "tanh": _tanh_slope,
+    "elu": _elu_slope,
+    "selu": _selu_slope,
+}
+_SLOPES_BY_INPUT: dict[str, Callable[[FloatArray], FloatArray]] = {
+    "mish": _mish_slope,
+    "swish": _swish_slope,
+    "hard_mish": _hard_mish_slope,
+}
+
+
+def activation_backward_reference(
+    gradient: FloatArray, x: FloatArray, y: FloatArray, kind: str
+) -> FloatArray:
+    """Carry a gradient back through an activation: multiply it by the slope.
+
+    As in Darknet (activations.c, gradient_array), the slope follows from the output for all kinds
+    but ``mish``, ``swish`` and ``hard_mish``, which do not rise everywhere and need the input.
+
+    Args:
+        gradient: (N, C, H, W), ∂loss/∂y.
+        x: what the activation was applied to; only ``mish``, ``swish`` and ``hard_mish`` read it.
+        y: what it gave; all other kinds read it.
+        kind: one of `ACTIVATIONS`.
+
+    Returns:
+        ∂loss/∂x, a new array of `x`'s shape and dtype.
+
+    Raises:
+        InputError: `kind` is unknown, or the arrays differ in shape or dtype.
+    """
+    _check(x, kind)
+    require_gradient("activation", gradient, x.shape, x)
+    if y.shape != x.shape or y.dtype != x.dtype:
+        raise InputError(
+            f"activation: y must be {x.dtype} of shape {x.shape} like x, not {y.dtype} of shape "
+            f"{y.shape}"
+        )
+    with np.errstate(over="ignore", invalid="ignore"):  # as in the forward pass
+        by_input = kind in _SLOPES_BY_INPUT
+        slope = _SLOPES_BY_INPUT[kind](x) if by_input else _SLOPES_BY_OUTPUT[kind](y)
+        return gradient * slope
 
 
 def _check(x: FloatArray, kind: str) -> None:

@@ -58,6 +58,27 @@ def result_array(
     return out
 
 
+def require_gradient(
+    layer: str, gradient: FloatArray, shape: tuple[int, ...], x: FloatArray
+) -> None:
+    """Check that what a backward pass is given is a gradient of the layer's result.
+
+    Args:
+        layer: the layer's name, for the message.
+        gradient: expected to have `shape` and `x`'s dtype.
+        shape: the result's.
+        x: a feature map that the forward pass had, whose dtype all others share.
+
+    Raises:
+        InputError: it has another shape or dtype.
+    """
+    if gradient.shape != shape or gradient.dtype != x.dtype:
+        raise InputError(
+            f"{layer}: gradient must be {x.dtype} of shape {shape} like the result, not "
+            f"{gradient.dtype} of shape {gradient.shape}"
+        )
+
+
 def plane_runs(out: FloatArray, *inputs: FloatArray) -> Iterator[tuple[FloatArray, ...]]:
     """Yield C-contiguous runs of planes that together cover feature maps.
 

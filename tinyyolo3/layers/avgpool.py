@@ -6,10 +6,18 @@ It ends a classifier (darknet53) and begins a squeeze-and-excitation block. Dark
 avgpool_layer.c, forward_avgpool_layer.
 """
 
+import numpy as np
+
 from tinyyolo3.arrays import FloatArray
 from tinyyolo3.cuda.maps import DeviceMap
 from tinyyolo3.cuda.target import Target
-from tinyyolo3.layers.arguments import items_per_thread, plane_runs, require_map, result_array
+from tinyyolo3.layers.arguments import (
+    items_per_thread,
+    plane_runs,
+    require_gradient,
+    require_map,
+    result_array,
+)
 from tinyyolo3.parallel import compiled, parallel_for
 
 
@@ -30,6 +38,26 @@ def avgpool_forward_reference(x: FloatArray, *, out: FloatArray | None = None) -
     result = result_array("avgpool", out, (*x.shape[:2], 1, 1), x.dtype)
     result[...] = x.mean(axis=(2, 3), keepdims=True)
     return result
+
+
+def avgpool_backward_reference(gradient: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+    """Share each channel's gradient equally among its cells.
+
+    Args:
+        gradient: (N, C, 1, 1), ∂loss/∂y, float32 or float64.
+        shape: (N, C, H, W), that of x.
+
+    Returns:
+        ∂loss/∂x, a new array of `shape` and `gradient`'s dtype.
+
+    Raises:
+        InputError: `gradient` is not that of a map of `shape`.
+    """
+    require_map("avgpool", "gradient", gradient)
+    require_gradient("avgpool", gradient, (*shape[:2], 1, 1), gradient)
+    images, channels, height, width = shape
+    share = gradient / (height * width)
+    return np.broadcast_to(share, (images, channels, height, width)).copy()
 
 
 @compiled

@@ -104,14 +104,22 @@ def batchnorm_statistics_reference(x: FloatArray) -> tuple[FloatArray, FloatArra
         InputError: one number per channel has no variance.
     """
     require_map("batchnorm", "x", x)
-    _require_two_values(len(x) * x.shape[2] * x.shape[3])
+    require_two_values(len(x) * x.shape[2] * x.shape[3])
     mean = x.mean(axis=(0, 2, 3), dtype=np.float64)
     # DARKNET: divides by one less than the count (blas.c, variance_cpu), in training too.
     variance = x.var(axis=(0, 2, 3), dtype=np.float64, ddof=1)
     return mean.astype(x.dtype), variance.astype(x.dtype)
 
 
-def _require_two_values(count: int) -> None:
+def require_two_values(count: int) -> None:
+    """Check that a channel has a variance.
+
+    Args:
+        count: how many numbers of a batch each channel has.
+
+    Raises:
+        InputError: fewer than two.
+    """
     if count < 2:
         raise InputError(
             f"batchnorm: a variance takes at least two numbers per channel, found {count}"
@@ -226,7 +234,7 @@ def batchnorm_statistics_cuda(
     Raises:
         InputError: one number per channel has no variance.
     """
-    _require_two_values(x.pixels)
+    require_two_values(x.pixels)
     slabs = _slabs(x.pixels)
     target.kernel("batchnorm.cu", "batchnorm_slab_moments")(
         (-(-x.channels // _BLOCK_CHANNELS), slabs),

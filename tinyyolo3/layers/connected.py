@@ -16,7 +16,7 @@ from tinyyolo3.arrays import FloatArray
 from tinyyolo3.cuda.maps import DeviceMap, address
 from tinyyolo3.cuda.target import DeviceArray, Target
 from tinyyolo3.errors import InputError
-from tinyyolo3.layers.arguments import require_map, result_array
+from tinyyolo3.layers.arguments import require_gradient, require_map, result_array
 from tinyyolo3.layers.shapes import Shape
 
 
@@ -41,8 +41,42 @@ def connected_forward_reference(
     Raises:
         InputError: the shapes or dtypes do not fit.
     """
+    _check(x, weights, biases)
+    result = result_array("connected", out, (len(x), len(weights), 1, 1), x.dtype)
+    result[:, :, 0, 0] = x.reshape(len(x), weights.shape[1]) @ weights.T + biases
+    return result
+
+
+def connected_backward_reference(
+    gradient: FloatArray, x: FloatArray, weights: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Carry a gradient back through the product: two products of matrices.
+
+    Darknet: connected_layer.c, backward_connected_layer.
+
+    Args:
+        gradient: (N, outputs, 1, 1), ∂loss/∂y.
+        x: (N, C, H, W), what was multiplied.
+        weights: (outputs, C·H·W).
+
+    Returns:
+        ∂loss/∂x (N, C, H, W), ∂loss/∂weights (outputs, C·H·W) and ∂loss/∂biases (outputs,), new
+        arrays of `x`'s dtype.
+
+    Raises:
+        InputError: the shapes or dtypes do not fit.
+    """
+    outputs = len(weights)
+    _check(x, weights, np.empty(outputs, x.dtype))
+    require_gradient("connected", gradient, (len(x), outputs, 1, 1), x)
+    grad_y = gradient.reshape(len(x), outputs)
+    grad_weights = grad_y.T @ x.reshape(len(x), weights.shape[1])
+    return (grad_y @ weights).reshape(x.shape), grad_weights, grad_y.sum(axis=0)
+
+
+def _check(x: FloatArray, weights: FloatArray, biases: FloatArray) -> None:
     require_map("connected", "x", x)
-    images, inputs, outputs = len(x), math.prod(x.shape[1:]), len(biases)
+    inputs, outputs = math.prod(x.shape[1:]), len(biases)
     if weights.shape != (outputs, inputs) or biases.shape != (outputs,):
         raise InputError(
             f"connected: weights must be (outputs, {inputs}) and biases (outputs,) for x of shape "
@@ -53,9 +87,6 @@ def connected_forward_reference(
             f"connected: weights and biases must be {x.dtype} like x, not {weights.dtype} and "
             f"{biases.dtype}"
         )
-    result = result_array("connected", out, (images, outputs, 1, 1), x.dtype)
-    result[:, :, 0, 0] = x.reshape(images, inputs) @ weights.T + biases
-    return result
 
 
 def pack_connected_weights(weights: FloatArray, input_shape: Shape) -> FloatArray:

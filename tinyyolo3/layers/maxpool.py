@@ -16,7 +16,13 @@ from tinyyolo3.arrays import FloatArray
 from tinyyolo3.cuda.maps import DeviceMap
 from tinyyolo3.cuda.target import Target
 from tinyyolo3.errors import InputError
-from tinyyolo3.layers.arguments import items_per_thread, plane_runs, require_map, result_array
+from tinyyolo3.layers.arguments import (
+    items_per_thread,
+    plane_runs,
+    require_gradient,
+    require_map,
+    result_array,
+)
 from tinyyolo3.layers.pixelwise import launch_pixelwise
 from tinyyolo3.parallel import compiled, parallel_for
 
@@ -60,6 +66,61 @@ def maxpool_forward_reference(
             # DARKNET: `value > max` is false for NaN, which is therefore passed over.
             np.copyto(result, shifted, where=shifted > result)
     return result
+
+
+def maxpool_backward_reference(
+    gradient: FloatArray,
+    x: FloatArray,
+    *,
+    size: int,
+    stride: tuple[int, int],
+    padding: int,
+) -> FloatArray:
+    """Give each window's gradient to the cell that was its maximum.
+
+    A cell that won several windows gets the sum. Of equal values the first won, in the order of
+    rows and then columns. A window without a winner (all of it outside, NaN or −∞) gives nothing.
+    Darknet: maxpool_layer.c, backward_maxpool_layer.
+
+    Args:
+        gradient: (N, C, out_h, out_w), ∂loss/∂y.
+        x: what was pooled, (N, C, H, W); the winners are searched for again.
+        size: as in `maxpool_forward_reference`, and so are `stride` and `padding`.
+        stride: see above.
+        padding: see above.
+
+    Returns:
+        ∂loss/∂x, a new array of `x`'s shape and dtype.
+
+    Raises:
+        InputError: no window fits, a number is out of range, or `gradient` does not fit.
+    """
+    out_h, out_w = _pooled_size(x, size, stride, padding)
+    require_gradient("maxpool", gradient, (*x.shape[:2], out_h, out_w), x)
+    before, after = padding // 2, padding - padding // 2
+    lowest = np.finfo(x.dtype).min
+    padded = np.pad(x, ((0, 0), (0, 0), (before, after), (before, after)), constant_values=lowest)
+    taps = [
+        (
+            ...,
+            slice(u, u + (out_h - 1) * stride[0] + 1, stride[0]),
+            slice(v, v + (out_w - 1) * stride[1] + 1, stride[1]),
+        )
+        for u in range(size)
+        for v in range(size)
+    ]
+    largest = np.full(gradient.shape, lowest, x.dtype)
+    winner = np.full(gradient.shape, -1)
+    for number, tap in enumerate(taps):
+        # DARKNET: `value > max` keeps the first of equal values.
+        larger = padded[tap] > largest
+        np.copyto(largest, padded[tap], where=larger)
+        winner[larger] = number
+    grad_padded = np.zeros_like(padded)
+    for number, tap in enumerate(taps):
+        grad_padded[tap] += np.where(winner == number, gradient, 0)
+    height, width = x.shape[2:]
+    return grad_padded[..., before : before + height, before : before + width].copy()
 
 
 def _pooled_size(

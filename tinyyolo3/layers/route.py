@@ -9,6 +9,8 @@ one function serves every backend that computes on the CPU.
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from tinyyolo3.arrays import FloatArray
 from tinyyolo3.cuda.maps import DeviceMap
 from tinyyolo3.cuda.target import Target
@@ -59,6 +61,47 @@ def route_forward_reference(
         result[:, first : first + part.shape[1]] = part
         first += part.shape[1]
     return result
+
+
+def route_backward_reference(
+    gradient: FloatArray,
+    channels: Sequence[int],
+    *,
+    groups: int = 1,
+    group_id: int = 0,
+) -> list[FloatArray]:
+    """Cut a gradient into what belongs to each input; channels of other groups get zero.
+
+    Darknet: route_layer.c, backward_route_layer.
+
+    Args:
+        gradient: (N, Σ Cᵢ / groups, H, W), ∂loss/∂y, float32 or float64.
+        channels: each input's channels Cᵢ.
+        groups: into how many equal parts each input's channels were cut.
+        group_id: which part of each input was taken, counted from 0.
+
+    Returns:
+        ∂loss/∂xᵢ for each input, new arrays (N, Cᵢ, H, W) of `gradient`'s dtype. An input that is
+        named twice gets two gradients, to be added.
+
+    Raises:
+        InputError: `gradient` has not the channels of the inputs' groups, or these cannot be.
+    """
+    require_map("route", "gradient", gradient)
+    n, _, h, w = gradient.shape
+    gradients = [np.zeros((n, count, h, w), gradient.dtype) for count in channels]
+    parts = [_group_of_channels(grad_x, groups, group_id) for grad_x in gradients]
+    joined = sum(part.shape[1] for part in parts)
+    if gradient.shape[1] != joined:
+        raise InputError(
+            f"route: gradient must have {joined} channels for inputs of {list(channels)} in "
+            f"groups={groups}, not {gradient.shape[1]}"
+        )
+    first = 0
+    for part in parts:
+        part[...] = gradient[:, first : first + part.shape[1]]
+        first += part.shape[1]
+    return gradients
 
 
 def _group_of_channels(x: FloatArray, groups: int, group_id: int) -> FloatArray:

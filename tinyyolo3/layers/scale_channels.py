@@ -14,7 +14,13 @@ from tinyyolo3.arrays import FloatArray
 from tinyyolo3.cuda.maps import DeviceMap
 from tinyyolo3.cuda.target import Target
 from tinyyolo3.errors import InputError
-from tinyyolo3.layers.arguments import items_per_thread, plane_runs, require_map, result_array
+from tinyyolo3.layers.arguments import (
+    items_per_thread,
+    plane_runs,
+    require_gradient,
+    require_map,
+    result_array,
+)
 from tinyyolo3.layers.pixelwise import activation_number, lanes_of, launch_pixelwise
 from tinyyolo3.parallel import compiled, parallel_for
 
@@ -45,9 +51,40 @@ def scale_channels_forward_reference(
     return result
 
 
+def scale_channels_backward_reference(
+    gradient: FloatArray, x: FloatArray, source: FloatArray, *, scale_wh: bool = False
+) -> tuple[FloatArray, FloatArray]:
+    """Carry a gradient back through the product, to the factors and to the map.
+
+    A factor gets the sum over all that it scaled, as in AlexeyAB's CPU build
+    (backward_scale_channels_layer); some of its versions divide it by H·W.
+
+    Args:
+        gradient: (N, C, H, W), ∂loss/∂y.
+        x: the factors, (N, C, 1, 1), or (N, 1, H, W) with `scale_wh`.
+        source: the map, (N, C, H, W).
+        scale_wh: whether the factors belong to cells instead of channels.
+
+    Returns:
+        ∂loss/∂x and ∂loss/∂source, new arrays of their shapes and dtype.
+
+    Raises:
+        InputError: the shapes or dtypes do not fit.
+    """
+    _check(x, source, scale_wh)
+    require_gradient("scale_channels", gradient, source.shape, source)
+    scaled = (1,) if scale_wh else (2, 3)
+    return (gradient * source).sum(axis=scaled, keepdims=True), gradient * x
+
+
 def _result(
     x: FloatArray, source: FloatArray, scale_wh: bool, out: FloatArray | None
 ) -> FloatArray:
+    _check(x, source, scale_wh)
+    return result_array("scale_channels", out, source.shape, source.dtype)
+
+
+def _check(x: FloatArray, source: FloatArray, scale_wh: bool) -> None:
     require_map("scale_channels", "source", source)
     n, c, h, w = source.shape
     expected = (n, 1, h, w) if scale_wh else (n, c, 1, 1)
@@ -56,7 +93,6 @@ def _result(
             f"scale_channels: x must be {source.dtype}{expected} for a source of {source.shape} "
             f"with scale_wh={int(scale_wh)}, not {x.dtype}{x.shape}"
         )
-    return result_array("scale_channels", out, source.shape, source.dtype)
 
 
 @compiled

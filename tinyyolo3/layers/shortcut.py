@@ -10,6 +10,8 @@ and α does not apply. The activation that a cfg may ask for is a step of its ow
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from tinyyolo3.arrays import FloatArray
 from tinyyolo3.cuda.maps import DeviceMap
 from tinyyolo3.cuda.target import Target
@@ -54,6 +56,41 @@ def shortcut_forward_reference(
         region = result[:, :channels, ::sample, ::sample]
         region[...] = factor_x * region + factor_other * other[:, :channels, ::step, ::step]
     return result
+
+
+def shortcut_backward_reference(
+    gradient: FloatArray,
+    shapes: Sequence[tuple[int, ...]],
+    *,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+) -> list[FloatArray]:
+    """Give a sum's gradient to each of its terms, on the region where they overlap.
+
+    Darknet: shortcut_layer.c, backward_shortcut_layer. (pjreddie's takes α for all of `x`, also
+    where the forward pass does not. This is the gradient of the forward pass.)
+
+    Args:
+        gradient: (N, C, H, W), ∂loss/∂y, float32 or float64; `x` had its shape.
+        shapes: (N, Cᵢ, Hᵢ, Wᵢ) of each of the others.
+        alpha: as in `shortcut_forward_reference`.
+        beta: as in `shortcut_forward_reference`.
+
+    Returns:
+        ∂loss/∂x and then ∂loss/∂otherᵢ, new arrays of `gradient`'s dtype.
+
+    Raises:
+        InputError: the maps cannot be overlaid.
+    """
+    grad_others = [np.zeros(shape, gradient.dtype) for shape in shapes]
+    steps = _sampling_steps(gradient, grad_others, alpha)
+    grad_x = gradient.copy()
+    for grad_other, (step, sample) in zip(grad_others, steps, strict=True):
+        channels = min(gradient.shape[1], grad_other.shape[1])
+        region = gradient[:, :channels, ::sample, ::sample]
+        grad_other[:, :channels, ::step, ::step] = gradient.dtype.type(beta) * region
+        grad_x[:, :channels, ::sample, ::sample] = gradient.dtype.type(alpha) * region
+    return [grad_x, *grad_others]
 
 
 def _sampling_steps(

@@ -16,7 +16,7 @@ from tinyyolo3.arrays import FloatArray
 from tinyyolo3.cuda.maps import DeviceMap
 from tinyyolo3.cuda.target import Target
 from tinyyolo3.errors import InputError
-from tinyyolo3.layers.arguments import require_map, result_array
+from tinyyolo3.layers.arguments import require_gradient, require_map, result_array
 
 
 def softmax_forward_reference(
@@ -41,20 +41,56 @@ def softmax_forward_reference(
         InputError: `groups` does not divide the elements, `temperature` is not positive, or `x`
             or `out` has the wrong shape or dtype.
     """
-    require_map("softmax", "x", x)
-    images, inputs = len(x), math.prod(x.shape[1:])
-    if groups < 1 or inputs % groups:
-        raise InputError(
-            f"softmax: groups={groups} must divide the {inputs} elements of x of shape {x.shape}"
-        )
-    if not temperature > 0:
-        raise InputError(f"softmax: temperature must be positive, not {temperature}")
+    size = _group_size("x", x, groups, temperature)
     result = result_array("softmax", out, x.shape, x.dtype)
-    scores = x.reshape(images, groups, inputs // groups) / x.dtype.type(temperature)
+    scores = x.reshape(len(x), groups, size) / x.dtype.type(temperature)
     with np.errstate(invalid="ignore"):  # ∞ − ∞: an infinite score has no softmax, but NaN
         exponentials = np.exp(scores - scores.max(axis=2, keepdims=True))
     result[...] = (exponentials / exponentials.sum(axis=2, keepdims=True)).reshape(x.shape)
     return result
+
+
+def softmax_backward_reference(
+    gradient: FloatArray, y: FloatArray, *, groups: int = 1, temperature: float = 1.0
+) -> FloatArray:
+    """Carry a gradient back through the probabilities of each group: y·(g − Σ g·y) / t.
+
+    This is the gradient of a softmax under any loss. Darknet's softmax layer passes its delta on
+    as it is (softmax_layer.c, backward_softmax_layer), since there the delta is truth − y, which is
+    what cross-entropy and softmax give together.
+
+    Args:
+        gradient: (N, C, H, W), ∂loss/∂y.
+        y: what the forward pass returned.
+        groups: as in `softmax_forward_reference`.
+        temperature: as in `softmax_forward_reference`.
+
+    Returns:
+        ∂loss/∂x, a new array of `y`'s shape and dtype.
+
+    Raises:
+        InputError: as `softmax_forward_reference`, or `gradient` does not fit.
+    """
+    size = _group_size("y", y, groups, temperature)
+    require_gradient("softmax", gradient, y.shape, y)
+    g, p = (a.reshape(len(y), groups, size) for a in (gradient, y))
+    expected = (g * p).sum(axis=2, keepdims=True)
+    grad_scores = p * (g - expected)
+    return np.asarray(grad_scores / y.dtype.type(temperature)).reshape(y.shape)
+
+
+def _group_size(name: str, array: FloatArray, groups: int, temperature: float) -> int:
+    """Check a softmax's arguments and return how many elements a group has."""
+    require_map("softmax", name, array)
+    inputs = math.prod(array.shape[1:])
+    if groups < 1 or inputs % groups:
+        raise InputError(
+            f"softmax: groups={groups} must divide the {inputs} elements of {name} of shape "
+            f"{array.shape}"
+        )
+    if not temperature > 0:
+        raise InputError(f"softmax: temperature must be positive, not {temperature}")
+    return inputs // groups
 
 
 #: Threads of a block of ``kernels/softmax.cu``.

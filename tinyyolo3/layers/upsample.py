@@ -39,6 +39,33 @@ def upsample_forward_reference(
     return result
 
 
+def upsample_backward_reference(
+    gradient: FloatArray, *, stride: int, scale: float = 1.0
+) -> FloatArray:
+    """Sum the gradients of each cell's square, times `scale`.
+
+    Args:
+        gradient: (N, C, stride·H, stride·W), ∂loss/∂y, float32 or float64.
+        stride: how many times larger each side became.
+        scale: the factor on every value.
+
+    Returns:
+        (N, C, H, W), ∂loss/∂x, a new array of `gradient`'s dtype.
+
+    Raises:
+        InputError: `stride` is not positive or does not divide `gradient`'s rows and columns.
+    """
+    require_map("upsample", "gradient", gradient)
+    n, c, h, w = gradient.shape
+    if stride < 1 or h % stride or w % stride:
+        raise InputError(
+            f"upsample: stride={stride} must be positive and divide rows and columns of a gradient "
+            f"of shape {gradient.shape}"
+        )
+    squares = gradient.reshape(n, c, h // stride, stride, w // stride, stride)
+    return np.asarray(squares.sum(axis=(3, 5)) * gradient.dtype.type(scale))
+
+
 def _result(x: FloatArray, stride: int, out: FloatArray | None) -> FloatArray:
     require_map("upsample", "x", x)
     if stride < 1:

@@ -1,0 +1,157 @@
+"""What a cfg says about training: the batch, the optimizer and each head's rules.
+
+Options of AlexeyAB's that change what is learnt and are not followed here are refused rather than
+passed over: the result would silently be another one than Darknet's.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tinyyolo3.darknet.config import Config, Section
+from tinyyolo3.network.graph import Graph
+from tinyyolo3.network.specs import Yolo
+from tinyyolo3.train.schedule import Schedule, read_schedule
+
+#: Options that change the step, and the values of each that are followed (parser.c,
+#: parse_net_options, parse_yolo, parse_convolutional).
+_NET_FOLLOWED = {
+    "adam": ("0",),
+    "adversarial_lr": ("0",),
+    "badlabels_rejection_percentage": ("0",),
+    "dynamic_minibatch": ("0",),
+    "equidistant_point": ("0",),
+    "num_sigmas_reject_badlabels": ("0",),
+    "time_steps": ("1",),
+}
+_LAYER_FOLLOWED = {
+    "batch_normalize": ("0", "1"),  # 2 normalizes across mini-batches
+    "dont_update": ("0",),
+    "stopbackward": ("0",),
+    "train_only_bn": ("0",),
+    "learning_rate": ("1", "1.0"),
+}
+_HEAD_FOLLOWED: dict[str, tuple[str, ...]] = {
+    "counters_per_class": (),
+    "delta_normalizer": ("1", "1.0"),
+    "focal_loss": ("0",),
+    "iou_loss": ("mse",),
+    "iou_thresh_kind": ("iou",),
+    "label_smooth_eps": ("0", "0.0"),
+    "map": (),
+    "new_coords": ("0",),
+    "objectness_smooth": ("0",),
+}
+
+
+@dataclass(frozen=True)
+class HeadRules:
+    """What decides a [yolo] head's deltas.
+
+    Attributes:
+        anchors_px: (width, height) of *all* anchors of the section, px of the network's input.
+        mask: which of them are this head's.
+        classes: their number.
+        network_size_px: (width, height) of the network's input.
+        ignore_thresh: above this IoU with a truth, a prediction's objectness is left alone.
+        truth_thresh: above this IoU with a truth, a prediction is made responsible for it.
+        iou_thresh: above this IoU of sizes, an anchor becomes responsible besides the best one.
+        iou_normalizer: the factor on the deltas of boxes.
+        obj_normalizer: the factor on the deltas of objectness.
+    """
+
+    anchors_px: tuple[tuple[float, float], ...]
+    mask: tuple[int, ...]
+    classes: int
+    network_size_px: tuple[int, int]
+    ignore_thresh: float = 0.5
+    truth_thresh: float = 1.0
+    iou_thresh: float = 1.0
+    iou_normalizer: float = 0.75
+    obj_normalizer: float = 1.0
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What decides a step besides the network.
+
+    Attributes:
+        mini_batch: pictures of one forward and backward pass.
+        subdivisions: such passes before each update.
+        momentum: what is kept of an update for the next one.
+        decay: of the weights, for each picture.
+        schedule: of the learning rate.
+    """
+
+    mini_batch: int
+    subdivisions: int
+    momentum: float
+    decay: float
+    schedule: Schedule
+
+    @property
+    def batch(self) -> int:
+        """Pictures of one update."""
+        return self.mini_batch * self.subdivisions
+
+
+def read_training_options(config: Config) -> TrainingOptions:
+    """Read a cfg's [net], and check that its layers ask for nothing that is not followed.
+
+    Raises:
+        ConfigError: an option is out of range or not supported, with its line.
+    """
+    net = config.net
+    _refuse_others(net, _NET_FOLLOWED)
+    for section in config.layers:
+        _refuse_others(section, _LAYER_FOLLOWED)
+    batch = net.integer("batch", 1, low=1)
+    subdivisions = net.integer("subdivisions", 1, low=1)
+    if subdivisions > batch:
+        raise net.error(f"subdivisions={subdivisions} exceed batch={batch}", "subdivisions")
+    return TrainingOptions(
+        # DARKNET: an integer division; with a remainder, an update has fewer pictures than batch=.
+        mini_batch=batch // subdivisions,
+        subdivisions=subdivisions,
+        momentum=net.number("momentum", 0.9, low=0.0, high=1.0),
+        decay=net.number("decay", 0.0001, low=0.0, high=1e6),
+        schedule=read_schedule(net),
+    )
+
+
+def read_head_rules(graph: Graph) -> Mapping[int, HeadRules]:
+    """Return the rules of each [yolo] head by its layer's index, for the graph's input size.
+
+    Raises:
+        ConfigError: an option is out of range or not supported, with its line.
+    """
+    return {
+        layer.index: _read_rules(graph.config.layers[layer.index], layer, graph.input_shape)
+        for layer in graph.layers
+        if isinstance(layer, Yolo)
+    }
+
+
+def _read_rules(section: Section, head: Yolo, input_shape: tuple[int, int, int]) -> HeadRules:
+    _refuse_others(section, _HEAD_FOLLOWED)
+    numbers = section.numbers("anchors")
+    total = section.integer("num", 1)
+    return HeadRules(
+        anchors_px=tuple((numbers[2 * n], numbers[2 * n + 1]) for n in range(total)),
+        mask=head.mask,
+        classes=head.classes,
+        network_size_px=(input_shape[2], input_shape[1]),
+        ignore_thresh=section.number("ignore_thresh", 0.5, low=0.0, high=1e6),
+        truth_thresh=section.number("truth_thresh", 1.0, low=0.0, high=1e6),
+        iou_thresh=section.number("iou_thresh", 1.0, low=0.0, high=1e6),
+        # DARKNET: .75 if the cfg says nothing, where pjreddie's build has no such factor.
+        iou_normalizer=section.number("iou_normalizer", 0.75, low=0.0, high=1e6),
+        obj_normalizer=section.number("obj_normalizer", 1.0, low=0.0, high=1e6),
+    )
+
+
+def _refuse_others(section: Section, followed: Mapping[str, tuple[str, ...]]) -> None:
+    for name, values in followed.items():
+        if name in section.options and section.options[name].text not in values:
+            only = f"; only {name}={' or '.join(values)} is" if values else ""
+            text = f"{section.quote(name)} is not supported in training{only}"
+            raise section.error(text, name)

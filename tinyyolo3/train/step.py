@@ -1,0 +1,202 @@
+"""One iteration of training: a batch in mini-batches, their deltas added up, and one update.
+
+Source: AlexeyAB's network.c, train_network_waitkey and train_network_datum.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinyyolo3.arrays import FloatArray
+from tinyyolo3.errors import InputError
+from tinyyolo3.layers.batchnorm_train import updated_running_moments
+from tinyyolo3.network.graph import Graph
+from tinyyolo3.network.parameters import (
+    RUNNING_STATISTICS,
+    LayerParameters,
+    Parameters,
+    materialize,
+)
+from tinyyolo3.train.labels import Truths
+from tinyyolo3.train.loss import head_deltas_reference, loss_of_deltas
+from tinyyolo3.train.options import (
+    HeadRules,
+    TrainingOptions,
+    read_head_rules,
+    read_training_options,
+)
+from tinyyolo3.train.propagate import Trace, backward_training, check_trainable, forward_training
+from tinyyolo3.train.sgd import update_reference
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A network and all that decides how it is trained.
+
+    Attributes:
+        graph: for one input size.
+        options: of the step.
+        heads: the rules of each [yolo] head, by its layer's index.
+    """
+
+    graph: Graph
+    options: TrainingOptions
+    heads: Mapping[int, HeadRules]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingState:
+    """What an iteration starts from and leaves behind.
+
+    Attributes:
+        parameters: the network's, all of one dtype.
+        buffers: what momentum keeps of each learnt parameter's updates; shaped as these.
+        seen: pictures trained on, as in the header of a ``.weights`` file.
+    """
+
+    parameters: Parameters
+    buffers: Parameters
+    seen: int
+
+
+@dataclass(frozen=True, eq=False)
+class StepResult:
+    """What an iteration gives.
+
+    Attributes:
+        state: the one after it.
+        loss: per picture, the squared deltas meaned over the heads, as Darknet prints it.
+        rate: the learning rate it was taken with.
+    """
+
+    state: TrainingState
+    loss: float
+    rate: float
+
+
+def read_recipe(graph: Graph) -> Recipe:
+    """Read how a graph's cfg wants it trained.
+
+    Raises:
+        ConfigError: a layer has no backward pass, there is no head, or an option is out of range
+            or not supported in training; with its line.
+        InputError: the graph has the numbers of another flavour of Darknet than AlexeyAB's.
+    """
+    if graph.parity.name != "alexeyab":
+        raise InputError(f"training follows parity='alexeyab', not {graph.parity.name!r}")
+    check_trainable(graph)
+    return Recipe(graph, read_training_options(graph.config), read_head_rules(graph))
+
+
+def start_training(parameters: Parameters, seen: int = 0) -> TrainingState:
+    """Return the state of a training that has no momentum yet.
+
+    Args:
+        parameters: the network's.
+        seen: pictures that they were trained on. A ``.weights`` file keeps no momentum: this is
+            also how Darknet goes on with one.
+    """
+    kept = materialize(parameters)
+    buffers = {
+        index: {
+            name: np.zeros_like(array)
+            for name, array in own.items()
+            if name not in RUNNING_STATISTICS
+        }
+        for index, own in kept.items()
+    }
+    return TrainingState(kept, buffers, seen)
+
+
+def training_step(
+    recipe: Recipe, state: TrainingState, pictures: FloatArray, truths: Sequence[Truths]
+) -> StepResult:
+    """Train on one batch.
+
+    Args:
+        recipe: the network and its options.
+        state: where training stands; it stays as it is.
+        pictures: (B, C, H, W) of the graph's input shape and the parameters' dtype, values from 0
+            to 1, with B the recipe's batch.
+        truths: those of each picture.
+
+    Raises:
+        InputError: there are not as many pictures or truths as the batch takes, or pictures of
+            another shape.
+    """
+    options = recipe.options
+    expected = (options.batch, *recipe.graph.input_shape)
+    if pictures.shape != expected or len(truths) != options.batch:
+        raise InputError(
+            f"a batch has pictures {expected} and {options.batch} truths, not {pictures.shape} "
+            f"and {len(truths)}"
+        )
+    parameters, deltas, loss = state.parameters, state.buffers, 0.0
+    for first in range(0, options.batch, options.mini_batch):
+        part = slice(first, first + options.mini_batch)
+        traces = forward_training(recipe.graph, parameters, pictures[part])
+        of_heads = _head_deltas(recipe, traces, truths[part])
+        found = backward_training(recipe.graph, parameters, traces, of_heads)
+        # DARKNET: deltas are added onto what momentum kept of the last update.
+        deltas = _add(deltas, found)
+        loss += loss_of_deltas(of_heads.values())
+        parameters = _gather_moments(parameters, traces)
+    seen = state.seen + options.batch
+    # DARKNET: `seen` counts the pictures at hand, so that the first iteration is 1.
+    rate = options.schedule.rate(seen // options.batch)
+    updated = _update(parameters, deltas, rate, options)
+    return StepResult(TrainingState(*updated, seen), loss / options.batch, rate)
+
+
+def _head_deltas(
+    recipe: Recipe, traces: Sequence[Trace], truths: Sequence[Truths]
+) -> dict[int, FloatArray]:
+    return {
+        index: head_deltas_reference(traces[index].output, truths, rules)
+        for index, rules in recipe.heads.items()
+    }
+
+
+def _add(sums: Parameters, deltas: Parameters) -> Parameters:
+    return {
+        index: {name: array + deltas[index][name] for name, array in own.items()}
+        if index in deltas
+        else own
+        for index, own in sums.items()
+    }
+
+
+def _gather_moments(parameters: Parameters, traces: Sequence[Trace]) -> Parameters:
+    """Return the parameters with the running mean and variance of each batch norm moved on."""
+    found: dict[int, LayerParameters] = dict(parameters)
+    for index, trace in enumerate(traces):
+        if trace.moments is not None:
+            own, count = found[index], trace.raw.size // trace.raw.shape[1]
+            mean, variance = updated_running_moments(
+                own["mean"], own["variance"], trace.moments, count
+            )
+            found[index] = {**own, "mean": mean, "variance": variance}
+    return found
+
+
+def _update(
+    parameters: Parameters, deltas: Parameters, rate: float, options: TrainingOptions
+) -> tuple[Parameters, Parameters]:
+    """Return the parameters and the buffers after an update of all that is learnt."""
+    new_parameters: dict[int, LayerParameters] = {}
+    new_buffers: dict[int, LayerParameters] = {}
+    for index, own in deltas.items():
+        pairs = {
+            name: update_reference(
+                parameters[index][name],
+                total,
+                rate=rate,
+                options=options,
+                decays=name == "weights",
+            )
+            for name, total in own.items()
+        }
+        new_parameters[index] = {**parameters[index], **{n: pair[0] for n, pair in pairs.items()}}
+        new_buffers[index] = {name: pair[1] for name, pair in pairs.items()}
+    return new_parameters, new_buffers
