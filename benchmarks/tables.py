@@ -2,8 +2,8 @@
 
     python benchmarks/tables.py [--check]
 
-They stand between two marker comments each; ``--check`` only tells whether they are up to date. The
-GPU's are there only if ``results/gpu.json`` is.
+They stand between two marker comments each; ``--check`` only tells whether they are up to date.
+Each is there only if its file in ``results`` is.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from evaluate_table import evaluate_table
 from gpu_tables import gpu_tables
 from markdown_tables import NONE, milliseconds, table
 from peers import ENTRIES
@@ -154,7 +155,8 @@ def main() -> None:
     options = parser.parse_args()
     before = README.read_text()
     text = before
-    for name, tables in {"cpu": cpu_tables, "gpu": gpu_tables}.items():
+    kinds = {"cpu": cpu_tables, "gpu": gpu_tables, "evaluate": evaluate_table}
+    for name, tables in kinds.items():
         results = RESULTS / f"{name}.json"
         if results.exists():
             text = with_table(text, tables(json.loads(results.read_text())), name)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import tables
+from evaluate_table import evaluate_table
 
 
 def row(network_ms: float, precision: str = "float32", **more: float) -> dict[str, Any]:
@@ -44,6 +45,20 @@ def test_ratios_are_peer_to_ours_and_the_best_peer_is_of_the_same_precision(resu
     assert ratios[:6] == ["yolo", "1.50", "2", "1.50 (ncnn)", "3.00", "2.50"]
     assert ratios[6:] == ["10.0", "100 / 150 / 300", "1.40 (OpenVINO default)"]
     assert figures[2:4] == ["10.0 (100)", "30.0 (300)"]
+
+
+def test_evaluation_is_compared_from_files_to_measures() -> None:
+    times = {"read_s": 1.0, "evaluate_s": 1.0, "total_s": 2.0}
+    peer = {"read_s": 1.0, "evaluate_s": 49.0, "total_s": 50.0}
+    results = {
+        **{"date": "2030-01-02", "device": "abacus", "cores": 2, "python": "3", "numpy": "2"},
+        **{"numba": "0", "commit": "abc", "runs": 5, "pycocotools": "2", "images": 5000},
+        **{"classes": 80, "objects": 36500, "detections": 500000, "largest_difference": 1e-16},
+        "engines": {"tinyyolo3, 1 threads": times, "pycocotools": peer},
+    }
+    lines = evaluate_table(results).splitlines()
+    assert lines[2] == "| tinyyolo3, 1 threads | 25 | 2.0 | 1.0 | 1.0 |"
+    assert "5,000 pictures" in lines[-1]
 
 
 def test_what_was_not_measured_is_a_dash(results) -> None:
