@@ -6,7 +6,7 @@
 
 namespace host {
 
-// Starts a multiplication of this thread's part of 64 x 16 by 16 x columns halves: tensor_cores.cpp.
+// Starts a multiplication of this thread's part of 64 x 16 by 16 x columns halves: warpgroups.cpp.
 void warpgroup_multiply(float* sums, int columns, const char* a, const char* b, int chunk,
                         Place caller);
 void warpgroup_commit();

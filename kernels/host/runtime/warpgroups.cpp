@@ -2,6 +2,8 @@
 // warps of a warpgroup start the same is not checked.
 #include "../warpgroups.h"
 
+#include <cstring>
+
 #include "checker.h"
 #include "state.h"
 

@@ -10,7 +10,6 @@ from tinyyolo3.layers.convolution.cuda import BLOCKED_SIZE, convolution_struct
 from tinyyolo3.layers.convolution.cuda_mma_tiles import (
     GemmTile,
     Precision,
-    choose_mma_tile,
     mma_terms,
     mma_workspace_floats,
 )
@@ -85,16 +84,16 @@ def conv_forward_mma_cuda(
     out: DeviceMap,
     *,
     precision: Precision,
+    tile: GemmTile,
     size: int,
     stride: Stride,
     padding: int,
     dilation: int = 1,
     activation: str = "linear",
     residual: DeviceMap | None = None,
-    tile: GemmTile | None = None,
     workspace: DeviceArray | None = None,
 ) -> None:
-    """Launch ``kernels/convolution_mma.cu``, or what `tile` belongs to, from `x` into `out`.
+    """Launch the kernel that `tile` belongs to, from `x` into `out`.
 
     Args:
         target: where to run; from sm_75 on for fp16, from sm_80 on for tf32.
@@ -103,13 +102,13 @@ def conv_forward_mma_cuda(
         biases: (F,), float32.
         out: (N, out_H, out_W, F), of the precision's type or float32.
         precision: what is multiplied; sums are float32 always.
+        tile: how to cut the work, and by which kernel: `choose_tensor_tile` knows the quickest.
         size: side of the kernel.
         stride: vertical and horizontal step.
         padding: zeros on each side, in dilated pixels.
         dilation: distance of the kernel's taps.
         activation: applied to the sums.
         residual: added after the activation; of `out`'s shape and `x`'s type, in other memory.
-        tile: how to cut the work; `choose_mma_tile`'s choice when None.
         workspace: from `new_workspace`, of `mma_workspace_floats` or more; needed if
             `tile.parts` > 1.
 
@@ -132,8 +131,6 @@ def conv_forward_mma_cuda(
     _check_maps(x, out, residual, precision)
     shape.weight_pitch = packed_terms(x.channels, size, precision)
     product = Product(out.pixels, out.channels, mma_terms(x.channels, size, precision))
-    if tile is None:
-        tile = choose_mma_tile(product, precision, size * size)
     _check_limits(product, size, tile, workspace)
     split = None, None
     if workspace is not None and tile.parts > 1:

@@ -4,9 +4,7 @@ As `cuda_tiles`, for tensor cores: a block's warps multiply matrices, and a slic
 in bytes, so that an instance serves halves and tf32 alike.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -14,13 +12,10 @@ from numpy.typing import DTypeLike, NDArray
 
 from tinyyolo3.layers.convolution.cuda_tiles import (
     MULTIPROCESSORS,
-    PARTS,
     SPLIT_TILES,
     Product,
 )
 
-#: The fewest slices of a part: its pipeline must fill.
-LEAST_SLICES = 2
 #: Bytes that shared memory moves in a cycle.
 SHARED_RATE = 128.0
 
@@ -133,38 +128,6 @@ def mma_terms(channels: int, size: int, precision: Precision) -> int:
     return size * size * -(-channels // precision.chunk) * precision.chunk
 
 
-def mma_candidates(
-    product: Product,
-    precision: Precision,
-    taps: int = 1,
-    multiprocessors: int = MULTIPROCESSORS,
-) -> Iterator[MmaTile]:
-    """Yield every tile worth trying: each instance, and its terms in parts up to full occupancy.
-
-    Where a window has several `taps`, with and without the L1 cache.
-    """
-    for instance in _instances(taps):
-        if instance.filters >= 2 * max(product.filters, 32):
-            continue
-        tiles = instance.tiles(product)
-        yield instance
-        if tiles > SPLIT_TILES:
-            continue
-        slices = -(-product.terms // instance.depth(precision))
-        # More blocks than are resident at a time would only add partial sums.
-        most = min(-(-multiprocessors * instance.blocks_per_sm // tiles), slices // LEAST_SLICES)
-        for parts in PARTS:
-            if parts <= most:
-                yield replace(instance, parts=parts)
-
-
-def _instances(taps: int) -> Iterator[MmaTile]:
-    for instance in INSTANCES:
-        yield instance
-        if taps > 1:
-            yield replace(instance, cached=True)
-
-
 def mma_cycles(
     product: Product, tile: MmaTile, precision: Precision, multiprocessors: int = MULTIPROCESSORS
 ) -> float:
@@ -232,20 +195,3 @@ def mma_workspace_floats(product: Product, tile: GemmTile) -> int:
     if tile.parts == 1:
         return 0
     return SPLIT_TILES + tile.tiles(product) * tile.parts * tile.pixels * tile.filters
-
-
-@cache
-def choose_mma_tile(
-    product: Product,
-    precision: Precision,
-    taps: int = 1,
-    multiprocessors: int = MULTIPROCESSORS,
-    shared_bytes: int = 227 * 1024,
-) -> MmaTile:
-    """Return the tile with the least modelled time that fits shared memory; of equals the first."""
-    fitting = (
-        tile
-        for tile in mma_candidates(product, precision, taps, multiprocessors)
-        if tile.shared_bytes <= shared_bytes
-    )
-    return min(fitting, key=lambda tile: mma_cycles(product, tile, precision, multiprocessors))

@@ -1,16 +1,13 @@
 """The tiles of ``kernels/wgmma_tile.cuh``, and what they cost: `cuda_mma_tiles` for warpgroups."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyyolo3.layers.convolution.cuda_mma_tiles import LEAST_SLICES, SHARED_RATE, Precision
+from tinyyolo3.layers.convolution.cuda_mma_tiles import SHARED_RATE, Precision
 from tinyyolo3.layers.convolution.cuda_tiles import (
     MULTIPROCESSORS,
-    PARTS,
-    SPLIT_TILES,
     Product,
 )
 
@@ -57,6 +54,10 @@ class WgmmaTile:
         staged = self.stages * ROW_BYTES * (self.pixels + self.filters)
         return -(-(staged + 8 * self.pixels + 4 * self.filters + 4) // 1024) * 1024
 
+    def depth(self, precision: Precision) -> int:
+        """Return how many terms a slice has."""
+        return ROW_BYTES // np.dtype(precision.dtype).itemsize
+
     def instance(self, precision: Precision, output: NDArray[np.generic], activation: str) -> str:
         """Return the kernel's name for an output and an activation; there are only halves."""
         assert precision.chunk == 8
@@ -84,23 +85,6 @@ WGMMA_INSTANCES = (
     WgmmaTile(128, 32, 1, 5, 2),
     WgmmaTile(64, 32, 1, 6, 3),
 )
-
-
-def wgmma_candidates(
-    product: Product, taps: int = 1, multiprocessors: int = MULTIPROCESSORS
-) -> Iterator[WgmmaTile]:
-    """Yield every tile worth trying, as `mma_candidates` does."""
-    slices = -(-product.terms // DEPTH)
-    for instance in WGMMA_INSTANCES:
-        if instance.filters >= 2 * max(product.filters, 32):
-            continue
-        tiles = instance.tiles(product)
-        most = min(-(-multiprocessors * instance.blocks_per_sm // tiles), slices // LEAST_SLICES)
-        parts = [count for count in PARTS if count <= most] if tiles <= SPLIT_TILES else []
-        for tile in (instance, *(replace(instance, parts=count) for count in parts)):
-            yield tile
-            if taps > 1:
-                yield replace(tile, cached=True)
 
 
 def wgmma_cycles(
