@@ -74,13 +74,16 @@ def check_trainable(graph: Graph) -> None:
         raise ConfigError(f"{graph.config.source}: cannot be trained: it has no [yolo] layer")
 
 
-def forward_training(graph: Graph, parameters: Parameters, x: FloatArray) -> list[Trace]:
+def forward_training(
+    graph: Graph, parameters: Parameters, x: FloatArray, *, frozen: int = 0
+) -> list[Trace]:
     """Run all layers, batch norm by the batch's own moments.
 
     Args:
         graph: of `TRAINABLE` layers.
         parameters: in the dtype of `x`.
         x: (N, C, H, W), the pictures.
+        frozen: layers before this one run as when detecting: batch norm by the running moments.
 
     Returns:
         A trace of each layer, in order.
@@ -88,7 +91,12 @@ def forward_training(graph: Graph, parameters: Parameters, x: FloatArray) -> lis
     traces: list[Trace] = []
     for layer in graph.layers:
         inputs = tuple(x if index < 0 else traces[index].output for index in layer.inputs)
-        traces.append(_forward_layer(graph, layer, parameters.get(layer.index, {}), inputs))
+        own = parameters.get(layer.index, {})
+        if layer.index < frozen:
+            output = apply_layer(REFERENCE, graph.parity, layer, own, inputs)
+            traces.append(Trace(inputs, output, None, output))
+        else:
+            traces.append(_forward_layer(graph, layer, own, inputs))
     return traces
 
 
@@ -97,6 +105,8 @@ def backward_training(
     parameters: Parameters,
     traces: Sequence[Trace],
     gradients: Mapping[int, FloatArray],
+    *,
+    first: int = 0,
 ) -> dict[int, LayerParameters]:
     """Carry gradients from the heads back to all parameters.
 
@@ -106,15 +116,16 @@ def backward_training(
         traces: what `forward_training` returned.
         gradients: by each head's index, the loss's gradient by what the head read. The way back is
             linear: from minus the gradients come minus the gradients.
+        first: the way back ends at this layer; layers before it get none.
 
     Returns:
         The gradients of the learnt parameters, by layer index and name; nothing for layers that no
-        head depends on.
+        head depends on, or that are before `first`.
     """
     # Each starts anew: what a map's readers leave is only ever added to.
     waiting: dict[int, FloatArray] = {}
     found: dict[int, LayerParameters] = {}
-    for layer in reversed(graph.layers):
+    for layer in reversed(graph.layers[first:]):
         if isinstance(layer, specs.Yolo):
             of_inputs = [gradients[layer.index]]
         elif layer.index in waiting:

@@ -38,11 +38,22 @@ class Recipe:
         graph: for one input size.
         options: of the step.
         heads: the rules of each [yolo] head, by its layer's index.
+        frozen: layers before this one keep their parameters and running statistics: their batch
+            norm normalises by the latter, as when detecting.
+        stop: layers before this one get no gradient, but their batch norm goes on normalising by
+            the batch's moments, and gathering them.
     """
 
     graph: Graph
     options: TrainingOptions
     heads: Mapping[int, HeadRules]
+    frozen: int = 0
+    stop: int = 0
+
+    @property
+    def first_reached(self) -> int:
+        """The first layer that gradients are carried to."""
+        return max(self.frozen, self.stop)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,9 +146,11 @@ def training_step(
     parameters, deltas, loss = state.parameters, state.buffers, 0.0
     for first in range(0, options.batch, options.mini_batch):
         part = slice(first, first + options.mini_batch)
-        traces = forward_training(recipe.graph, parameters, pictures[part])
+        traces = forward_training(recipe.graph, parameters, pictures[part], frozen=recipe.frozen)
         of_heads = _head_deltas(recipe, traces, truths[part])
-        found = backward_training(recipe.graph, parameters, traces, of_heads)
+        found = backward_training(
+            recipe.graph, parameters, traces, of_heads, first=recipe.first_reached
+        )
         # DARKNET: deltas are added onto what momentum kept of the last update.
         deltas = _add(deltas, found)
         loss += loss_of_deltas(of_heads.values())
