@@ -103,7 +103,7 @@ def test_batchnorm_and_its_running_moments(shape):
     gradients = batchnorm_train_backward_reference(gradient, moments, scales)
     assert_autograds(gradients, gradient, result, *leaves)
     count = x.size // shape[1]
-    updated = updated_running_moments(mean, spread**2, moments, count)
+    updated = updated_running_moments(mean, spread**2, moments.mean, moments.variance, count)
     for found, expected in zip(updated, running, strict=True):
         assert_close(found, expected.numpy())
 

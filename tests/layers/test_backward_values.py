@@ -68,7 +68,7 @@ def test_darknet_running_variance_is_unbiased_and_the_batchs_is_not():
     y, moments = batchnorm_train_forward_reference(x, one, 0 * one, epsilon=0.0)
     np.testing.assert_array_equal([moments.mean, moments.variance], [[3.0], [3.5]])
     np.testing.assert_array_equal(y, (x - 3) / np.sqrt(3.5))
-    mean, variance = updated_running_moments(10 * one, 20 * one, moments, 4)
+    mean, variance = updated_running_moments(10 * one, 20 * one, moments.mean, moments.variance, 4)
     np.testing.assert_allclose(mean, 0.9 * 10 + 0.1 * 3, rtol=ELEMENTARY_FLOAT64)
     np.testing.assert_allclose(variance, 0.9 * 20 + 0.1 * 14 / 3, rtol=ELEMENTARY_FLOAT64)
 
@@ -195,4 +195,4 @@ def test_one_number_has_no_variance():
         batchnorm_train_forward_reference(x, one, one)
     _, moments = batchnorm_train_forward_reference(np.ones((2, 1, 1, 1)), one, one)
     with pytest.raises(InputError, match="at least two numbers per channel, found 1"):
-        updated_running_moments(one, one, moments, 1)
+        updated_running_moments(one, one, moments.mean, moments.variance, 1)

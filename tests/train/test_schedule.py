@@ -40,6 +40,24 @@ def test_steps_multiply_from_their_own_iteration_on():
     assert [steps.rate(b) for b in (5, 99)] == pytest.approx([0.025, 0.025], rel=1e-15)
 
 
+def test_step_multiplies_again_and_again():
+    step = schedule("policy=step", "step=3", "scale=.5")
+    assert [step.rate(b) for b in (1, 2, 3, 5, 6)] == [0.5, 0.5, 0.25, 0.25, 0.125]
+
+
+def test_exp_is_a_power_of_the_iteration():
+    exp = schedule("policy=exp", "gamma=.5")
+    assert [exp.rate(b) for b in (1, 3)] == [0.25, 0.0625]
+    assert schedule("policy=exp", "gamma=2").rate(10**5) == math.inf
+
+
+def test_sig_falls_around_its_step():
+    sig = schedule("policy=sig", "gamma=2", "step=10")
+    assert sig.rate(10) == 0.25
+    assert sig.rate(11) == pytest.approx(0.5 / (1 + math.exp(2)), rel=1e-15)
+    assert sig.rate(10**6) < 1e-300
+
+
 def test_burn_in_comes_before_steps():
     steps = schedule("policy=steps", "steps=2", "scales=.5", "burn_in=4", "power=1")
     assert [steps.rate(b) for b in (2, 4)] == [0.25, 0.25]
@@ -72,7 +90,7 @@ def test_a_cosine_has_one_cycle_if_the_cfg_says_nothing():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["policy=exp"], r"x.cfg:3 \[net\] policy=exp is not supported; known are constant"),
+        (["policy=random"], r"x.cfg:3 \[net\] policy=random is not supported; known are constant"),
         (["policy=poly"], "policy=poly needs max_batches="),
         (["policy=sgdr"], "policy=sgdr needs sgdr_cycle="),
         (["policy=steps"], "has no steps="),

@@ -101,14 +101,19 @@ def batchnorm_train_backward_reference(
 
 
 def updated_running_moments(
-    mean: FloatArray, variance: FloatArray, moments: Moments, count: int
+    mean: FloatArray,
+    variance: FloatArray,
+    batch_mean: FloatArray,
+    batch_variance: FloatArray,
+    count: int,
 ) -> tuple[FloatArray, FloatArray]:
     """Return the running moments after one more batch, for use at inference.
 
     Args:
         mean: (C,), the running mean so far.
         variance: (C,), the running variance so far.
-        moments: the batch's.
+        batch_mean: (C,), the batch's mean.
+        batch_variance: (C,), the batch's variance, the sum of squares divided by `count`.
         count: n = N·H·W, how many numbers of the batch each channel has.
 
     Returns:
@@ -119,10 +124,10 @@ def updated_running_moments(
     """
     require_two_values(count)
     # DARKNET: cuDNN normalises by Σ(x − m)²/n but gathers the unbiased Σ(x − m)²/(n − 1).
-    unbiased = moments.variance * (count / (count - 1))
+    unbiased = batch_variance * (count / (count - 1))
     keep = 1 - RUNNING_SHARE
     return (
-        keep * mean + RUNNING_SHARE * moments.mean,
+        keep * mean + RUNNING_SHARE * batch_mean,
         keep * variance + RUNNING_SHARE * unbiased,
     )
 

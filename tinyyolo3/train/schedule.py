@@ -5,8 +5,11 @@ With b the number of the iteration, from 1, and r the cfg's ``learning_rate``:
 ======== ==========================================================================
 burn-in  r · (b / burn_in)^power while b < burn_in, whatever the policy
 constant r
+step     r · scale^⌊b / step⌋
 steps    r times each of ``scales`` whose step is not after b
+exp      r · gamma^b
 poly     r · (1 − b / max_batches)^power
+sig      r / (1 + e^(gamma · (b − step)))
 sgdr     m + (r − m)/2 · (1 + cos(π · t / T)): the t-th iteration of a cycle of T, falling
          to m = ``learning_rate_min`` (Loshchilov and Hutter, SGDR, 2017, equation 5)
 ======== ==========================================================================
@@ -19,7 +22,7 @@ from dataclasses import dataclass
 
 from tinyyolo3.darknet.config import Section
 
-POLICIES = ("constant", "steps", "poly", "sgdr")
+POLICIES = ("constant", "step", "steps", "exp", "poly", "sig", "sgdr")
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,9 @@ class Schedule:
         learning_rate_min: where a cycle of sgdr ends.
         cycle: iterations of sgdr's first cycle.
         cycle_factor: how much longer each cycle is than the last.
+        step: iterations between two factors of step; the middle of sig's slope.
+        scale: the factor of step.
+        gamma: the factor of exp; the steepness of sig.
     """
 
     policy: str
@@ -47,6 +53,9 @@ class Schedule:
     learning_rate_min: float = 1e-5
     cycle: int = 1
     cycle_factor: int = 2
+    step: int = 1
+    scale: float = 1.0
+    gamma: float = 1.0
 
     def rate(self, iteration: int) -> float:
         """Return the learning rate of an iteration; the first is 1."""
@@ -54,8 +63,14 @@ class Schedule:
             # DARKNET: the slow start has one exponent with poly, by default 4.
             return self.learning_rate * math.pow(iteration / self.burn_in, self.power)
         match self.policy:
+            case "step":
+                return self.learning_rate * _power(self.scale, iteration // self.step)
             case "steps":
                 return self._stepped(iteration)
+            case "exp":
+                return self.learning_rate * _power(self.gamma, iteration)
+            case "sig":
+                return self._sigmoid(iteration)
             case "poly":
                 left = max(0.0, 1 - iteration / self.max_batches)
                 return self.learning_rate * math.pow(left, self.power)
@@ -73,6 +88,11 @@ class Schedule:
             rate *= factor
         return rate
 
+    def _sigmoid(self, iteration: int) -> float:
+        # Beyond 700 e^x overflows; the rate is 0 long before.
+        exponent = min(self.gamma * (iteration - self.step), 700.0)
+        return self.learning_rate / (1 + math.exp(exponent))
+
     def _cosine(self, iteration: int) -> float:
         start, length = 0, self.cycle
         # DARKNET: a cycle's last iteration has the least rate; the next cycle begins after it.
@@ -81,6 +101,13 @@ class Schedule:
             length *= self.cycle_factor
         height = (1 + math.cos(math.pi * (iteration - start) / length)) / 2
         return self.learning_rate_min + (self.learning_rate - self.learning_rate_min) * height
+
+
+def _power(base: float, exponent: int) -> float:
+    try:
+        return math.pow(base, exponent)
+    except OverflowError:
+        return math.inf
 
 
 def read_schedule(net: Section) -> Schedule:
@@ -112,6 +139,9 @@ def read_schedule(net: Section) -> Schedule:
         learning_rate_min=net.number("learning_rate_min", 1e-5, low=0.0, high=1e6),
         cycle=cycle,
         cycle_factor=net.integer("sgdr_mult", 2, low=1),
+        step=net.integer("step", 1, low=1),
+        scale=net.number("scale", 1.0, low=0.0, high=100.0),
+        gamma=net.number("gamma", 1.0, low=0.0, high=100.0),
     )
 
 

@@ -185,9 +185,10 @@ def _gather_moments(parameters: Parameters, traces: Sequence[Trace]) -> Paramete
     found: dict[int, LayerParameters] = dict(parameters)
     for index, trace in enumerate(traces):
         if trace.moments is not None:
-            own, count = found[index], trace.raw.size // trace.raw.shape[1]
+            own, moments = found[index], trace.moments
+            count = moments.normalized[:, 0].size
             mean, variance = updated_running_moments(
-                own["mean"], own["variance"], trace.moments, count
+                own["mean"], own["variance"], moments.mean, moments.variance, count
             )
             found[index] = {**own, "mean": mean, "variance": variance}
     return found
