@@ -1,0 +1,95 @@
+"""A mini-batch of blocked maps: where it lies, and how large it is.
+
+The layout is the engine's (`tinyyolo3.engine.cpu.layout`) with the images outermost:
+[image][block of `LANES` channels][pixel][lane], float32. Lanes beyond the last channel hold
+finite numbers without meaning.
+"""
+
+from dataclasses import dataclass
+
+from tinyyolo3.engine.cpu.vectors import BLOCK, LANES
+
+
+@dataclass(frozen=True)
+class BatchMap:
+    """One map of each image of a mini-batch.
+
+    Attributes:
+        address: of the first image's first block, a multiple of `BLOCK`.
+        images: how many.
+        channels: of each, without the lanes that fill the last block up.
+        height: in rows.
+        width: in pixels.
+        block_stride: bytes from a block to the next; by default without a gap.
+        image_stride: bytes from an image to the next; by default without a gap.
+    """
+
+    address: int
+    images: int
+    channels: int
+    height: int
+    width: int
+    block_stride: int = 0
+    image_stride: int = 0
+
+    def __post_init__(self) -> None:
+        """Fill the distances in."""
+        if self.block_stride == 0:
+            object.__setattr__(self, "block_stride", self.pixels * BLOCK)
+        if self.image_stride == 0:
+            object.__setattr__(self, "image_stride", self.blocks * self.block_stride)
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of channels of an image."""
+        return -(-self.channels // LANES)
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of an image."""
+        return self.height * self.width
+
+    @property
+    def bytes(self) -> int:
+        """From the first image's first byte to behind the last one's last."""
+        last_image = (self.images - 1) * self.image_stride
+        return last_image + (self.blocks - 1) * self.block_stride + self.pixels * BLOCK
+
+    def fields(self, prefix: str) -> dict[str, int]:
+        """Return a record's fields ``prefix``, ``prefix_image`` and ``prefix_stride``."""
+        return {
+            prefix: self.address,
+            f"{prefix}_image": self.image_stride,
+            f"{prefix}_stride": self.block_stride,
+        }
+
+    def slice(self, first: int, channels: int) -> "BatchMap":
+        """Return some channels of all images, from the start of a block on.
+
+        Args:
+            first: the first channel, a multiple of `LANES`.
+            channels: how many.
+        """
+        assert first % LANES == 0
+        address = self.address + first // LANES * self.block_stride
+        return BatchMap(
+            address, self.images, channels, self.height, self.width, self.block_stride,
+            self.image_stride,
+        )  # fmt: skip
+
+
+def map_fields(*names: str) -> tuple[str, ...]:
+    """Return the names of the fields that `BatchMap.fields` fills, for `operation`."""
+    return tuple(f"{name}{part}" for name in names for part in ("", "_image", "_stride"))
+
+
+def parts_of(jobs: int, pixels: int, planes: int, least: int = 256) -> int:
+    """Return into how many parts to cut each plane of a map that is only passed over.
+
+    Args:
+        jobs: how many are wanted in all.
+        pixels: of a plane.
+        planes: images times blocks.
+        least: pixels below which a part is not worth handing out.
+    """
+    return max(1, min(-(-jobs // planes), pixels // least))
