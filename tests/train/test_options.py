@@ -74,7 +74,7 @@ def test_what_a_head_says_is_read():
         ("net", "adam=1", r"x.cfg:4 \[net\] adam=1 is not supported in training; only adam=0 is"),
         ("net", "subdivisions=2", r"subdivisions=2 exceed batch=1"),
         ("net", "batch=0", "batch=0 must be from 1"),
-        ("convolution", "stopbackward=1", r"x.cfg:9 \[convolutional\] stopbackward=1 is not"),
+        ("convolution", "dont_update=1", r"x.cfg:9 \[convolutional\] dont_update=1 is not"),
         ("convolution", "batch_normalize=2", "only batch_normalize=0 or 1 is"),
         ("head", "iou_loss=ciou", r"x.cfg:15 \[yolo\] iou_loss=ciou .* only iou_loss=mse is"),
         ("head", "counters_per_class=3,4", "counters_per_class=3,4 is not supported in training$"),

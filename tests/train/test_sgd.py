@@ -1,11 +1,17 @@
 """The update of one array against its formula and against plain momentum."""
 
 import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from tinyyolo3.errors import InputError
+from tinyyolo3.parallel import thread_limit
 from tinyyolo3.testing.tolerances import ELEMENTARY_FLOAT64
+from tinyyolo3.train import sgd
 from tinyyolo3.train.options import TrainingOptions
 from tinyyolo3.train.schedule import Schedule
-from tinyyolo3.train.sgd import update_reference
+from tinyyolo3.train.sgd import update_numba, update_reference
 
 OPTIONS = TrainingOptions(
     mini_batch=2, subdivisions=2, momentum=0.5, decay=0.25, schedule=Schedule("constant", 1.0)
@@ -43,3 +49,31 @@ def test_float32_stays_float32():
     arrays = np.ones(3, np.float32), np.ones(3, np.float32)
     for found in update_reference(*arrays, rate=0.1, options=OPTIONS, decays=True):
         assert found.dtype == np.float32
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    size=st.integers(1, 70),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    decays=st.booleans(),
+    rate=st.floats(0, 10),
+    threads=st.integers(1, 3),
+    seed=st.integers(0, 99),
+)
+def test_the_loop_gives_the_formulas_bits_in_place(size, dtype, decays, rate, threads, seed):
+    rng = np.random.default_rng(seed)
+    array, deltas = (rng.standard_normal((size, 3)).astype(dtype) for _ in range(2))
+    wanted = update_reference(array, deltas, rate=rate, options=OPTIONS, decays=decays)
+    with pytest.MonkeyPatch.context() as patch, thread_limit(threads):
+        patch.setattr(sgd, "GRAIN", 5)
+        update_numba(array, deltas, rate=rate, options=OPTIONS, decays=decays)
+    np.testing.assert_array_equal(array, wanted[0])
+    np.testing.assert_array_equal(deltas, wanted[1])
+
+
+def test_arrays_that_cannot_be_changed_in_place_are_refused():
+    options = {"rate": 1.0, "options": OPTIONS, "decays": True}
+    with pytest.raises(InputError, match="must be C-contiguous"):
+        update_numba(np.zeros((4, 6))[:, ::2], np.zeros((4, 3)), **options)
+    with pytest.raises(InputError, match=r"float64 of shape \(4,\) and float64 of shape \(2,\)"):
+        update_numba(np.zeros(4), np.zeros(2), **options)

@@ -25,10 +25,12 @@ _NET_FOLLOWED = {
 }
 _LAYER_FOLLOWED = {
     "batch_normalize": ("0", "1"),  # 2 normalizes across mini-batches
+    "burnin_update": ("0",),
     "dont_update": ("0",),
-    "stopbackward": ("0",),
+    "dontload": ("0",),
+    "dontloadscales": ("0",),
+    "onlyforward": ("0",),
     "train_only_bn": ("0",),
-    "learning_rate": ("1", "1.0"),
 }
 _HEAD_FOLLOWED: dict[str, tuple[str, ...]] = {
     "counters_per_class": (),

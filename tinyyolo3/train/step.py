@@ -4,7 +4,7 @@ Source: AlexeyAB's network.c, train_network_waitkey and train_network_datum.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from tinyyolo3.network.parameters import (
     materialize,
 )
 from tinyyolo3.train.labels import Truths
+from tinyyolo3.train.layer_rules import read_rate_factors, read_stop
 from tinyyolo3.train.loss import head_deltas_reference, loss_of_deltas
 from tinyyolo3.train.options import (
     HeadRules,
@@ -42,6 +43,7 @@ class Recipe:
             norm normalises by the latter, as when detecting.
         stop: layers before this one get no gradient, but their batch norm goes on normalising by
             the batch's moments, and gathering them.
+        rate_factors: what the learning rate of a layer is multiplied by, where that is not 1.
     """
 
     graph: Graph
@@ -49,11 +51,17 @@ class Recipe:
     heads: Mapping[int, HeadRules]
     frozen: int = 0
     stop: int = 0
+    rate_factors: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def first_reached(self) -> int:
         """The first layer that gradients are carried to."""
         return max(self.frozen, self.stop)
+
+    def updates(self, index: int) -> bool:
+        """Return whether a layer's parameters are updated."""
+        # DARKNET: the layer that has stopbackward, the last without a gradient, still decays.
+        return index >= max(self.frozen, self.stop - 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +105,14 @@ def read_recipe(graph: Graph) -> Recipe:
     if graph.parity.name != "alexeyab":
         raise InputError(f"training follows parity='alexeyab', not {graph.parity.name!r}")
     check_trainable(graph)
-    return Recipe(graph, read_training_options(graph.config), read_head_rules(graph))
+    config = graph.config
+    return Recipe(
+        graph,
+        read_training_options(config),
+        read_head_rules(graph),
+        stop=read_stop(config),
+        rate_factors=read_rate_factors(config),
+    )
 
 
 def start_training(parameters: Parameters, seen: int = 0) -> TrainingState:
@@ -158,7 +173,7 @@ def training_step(
     seen = state.seen + options.batch
     # DARKNET: `seen` counts the pictures at hand, so that the first iteration is 1.
     rate = options.schedule.rate(seen // options.batch)
-    updated = _update(parameters, deltas, rate, options)
+    updated = _update(recipe, parameters, deltas, rate)
     return StepResult(TrainingState(*updated, seen), loss / options.batch, rate)
 
 
@@ -195,18 +210,19 @@ def _gather_moments(parameters: Parameters, traces: Sequence[Trace]) -> Paramete
 
 
 def _update(
-    parameters: Parameters, deltas: Parameters, rate: float, options: TrainingOptions
+    recipe: Recipe, parameters: Parameters, deltas: Parameters, rate: float
 ) -> tuple[Parameters, Parameters]:
     """Return the parameters and the buffers after an update of all that is learnt."""
-    new_parameters: dict[int, LayerParameters] = {}
-    new_buffers: dict[int, LayerParameters] = {}
+    new_parameters, new_buffers = dict(parameters), dict(deltas)
     for index, own in deltas.items():
+        if not recipe.updates(index):
+            continue
         pairs = {
             name: update_reference(
                 parameters[index][name],
                 total,
-                rate=rate,
-                options=options,
+                rate=rate * recipe.rate_factors.get(index, 1.0),
+                options=recipe.options,
                 decays=name == "weights",
             )
             for name, total in own.items()
