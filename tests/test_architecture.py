@@ -26,7 +26,7 @@ LEVELS = [
     ["stages"],
     ["detections", "selection"],
     ["pipeline"],
-    ["detector"],
+    ["detector", "models"],
     ["loading"],
     ["charts"],
     ["data"],

@@ -193,6 +193,17 @@ def test_diou_follows_the_cfg_unless_told_otherwise(write_model, tiny_cfg, pictu
     assert len(from_cfg) > len(detector.detect(picture, **options, nms_kind="greedy"))
 
 
+def test_agnostic_suppression_follows_the_cfg_unless_told_otherwise(
+    write_model, tiny_cfg, picture
+) -> None:
+    files = write_model(tiny_cfg + "agnostic_nms=1\n")
+    detector = tinyyolo3.load(files.cfg, files.weights)
+    options = {"threshold": THRESHOLD, "nms": 0.3}
+    from_cfg = detector.detect(picture, **options)
+    assert same(from_cfg, detector.detect(picture, **options, agnostic=True))
+    assert len(from_cfg) < len(detector.detect(picture, **options, agnostic=False))
+
+
 def test_candidates_are_all_boxes_in_network_pixels(detector) -> None:
     x = np.random.default_rng(7).random((1, 3, 32, 64), np.float32)
     found = detector.candidates(x)

@@ -69,6 +69,16 @@ def test_wheel_carries_package_kernels_and_type_marker(built: Path) -> None:
     assert not any(name.startswith("tests/") for name in names)
 
 
+def test_wheel_carries_the_bundled_model(built: Path) -> None:
+    files = [f"tinyyolo3/models/digits.{suffix}" for suffix in ("cfg", "weights", "names")]
+    if not (ROOT / "tinyyolo3/models/digits.weights").exists():
+        pytest.skip("the package has no digits.weights yet")
+    (wheel,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        for name in files:
+            assert archive.read(name) == (ROOT / name).read_bytes()
+
+
 def test_sdist_carries_everything_needed_to_test_it(unpacked: dict[str, Path]) -> None:
     sdist = unpacked["sdist"]
     names = {str(path.relative_to(sdist)) for path in sdist.rglob("*")}

@@ -30,6 +30,7 @@ from tinyyolo3.pipeline.protocol import Pipeline
 from tinyyolo3.selection import (
     Selected,
     Selection,
+    cfg_agnostic_nms,
     cfg_nms_kind,
     corners_px,
     head_geometries,
@@ -65,7 +66,7 @@ class DetectOptions(TypedDict, total=False):
     resize: ResizeMode
     classes: Sequence[int | str] | None
     multi_label: bool
-    agnostic: bool
+    agnostic: bool | None
     nms_kind: NmsKind | None
     clip: bool
     size: tuple[int, int] | None
@@ -99,7 +100,7 @@ class Detector:
         resize: ResizeMode = "letterbox",
         classes: Sequence[int | str] | None = None,
         multi_label: bool = True,
-        agnostic: bool = False,
+        agnostic: bool | None = None,
         nms_kind: NmsKind | None = None,
         clip: bool = False,
         size: tuple[int, int] | None = None,
@@ -119,7 +120,8 @@ class Detector:
             classes: report only these, by name or number.
             multi_label: report every class of a box above the threshold, as Darknet does, rather
                 than its best alone.
-            agnostic: let boxes of different classes suppress each other.
+            agnostic: let boxes of different classes suppress each other; None follows the cfg's
+                ``agnostic_nms``.
             nms_kind: "greedy" or "diou"; None follows the cfg's ``nms_kind``.
             clip: cut boxes at the picture's borders; Darknet's own may reach beyond.
             size: width and height of the network's input instead of the cfg's.
@@ -147,7 +149,7 @@ class Detector:
             nms_kind=nms_kind or cfg_nms_kind(last),
             beta_nms=last.beta_nms if isinstance(last, Yolo) else 0.6,
             multi_label=multi_label,
-            agnostic=agnostic,
+            agnostic=cfg_agnostic_nms(last) if agnostic is None else agnostic,
             class_ids=None if classes is None else self._class_ids(classes),
             clip=clip,
         )

@@ -22,6 +22,7 @@ from tinyyolo3.engine.cpu.engine import CpuEngine
 from tinyyolo3.engine.network import Network
 from tinyyolo3.errors import BackendError, ConfigError, InputError, WeightsWarning
 from tinyyolo3.layers.convolution.cuda_mma_tiles import PRECISIONS as GPU_PRECISIONS
+from tinyyolo3.models import ModelFiles, find_model
 from tinyyolo3.network.build import build_graph
 from tinyyolo3.network.fold import fold_graph, fold_parameters
 from tinyyolo3.network.graph import Graph
@@ -40,8 +41,8 @@ PRECISIONS = (*CPU_PRECISIONS, *GPU_PRECISIONS)
 
 
 def load(
-    cfg: PathLike,
-    weights: PathLike,
+    cfg: PathLike | None = None,
+    weights: PathLike | None = None,
     *,
     names: PathLike | Sequence[str] | None = None,
     device: str = "auto",
@@ -55,12 +56,13 @@ def load(
     memory: str = "default",
     precision: str = "fp32",
 ) -> Detector:
-    """Load a Darknet model.
+    """Load a Darknet model, or the one that comes with the package.
 
     Args:
-        cfg: the ``.cfg`` file.
+        cfg: the ``.cfg`` file; or "digits", without weights, which is also meant where nothing is
+            given: it finds handwritten digits.
         weights: the ``.weights`` file.
-        names: a ``.names`` file, or the class names themselves.
+        names: a ``.names`` file, or the class names themselves; "digits" has its own.
         device: "cpu", or "cuda" for an NVIDIA GPU, through CuPy; "auto" for the GPU where one can
             be used, and otherwise the CPU.
         backend: on the CPU, "cpu", or "reference" for plain NumPy; None for the device's own.
@@ -86,9 +88,10 @@ def load(
         ConfigError: `cfg` or `names` cannot be used, or they disagree.
         WeightsError: `weights` do not belong to the cfg.
         BackendError: the device or backend cannot run this network.
-        InputError: another argument is out of range.
+        InputError: another argument is out of range, or no model has this name.
     """
     check_threads(threads)
+    files = find_model(cfg, weights, names)
     if memory not in MEMORY:
         raise InputError(f"memory must be {' or '.join(map(repr, MEMORY))}, not {memory!r}")
     if precision not in PRECISIONS:
@@ -103,11 +106,11 @@ def load(
     )
     if target is not None:
         _check_folded(precision, fold)
-        model = _read_model(_kernels(), cfg, weights, names, size, strict, cutoff, parity, fold)
+        model = _read_model(_kernels(), files, size, strict, cutoff, parity, fold)
         return _on_target(target, model, threads, precision)
     planned = chosen is CPU and fold
     check_precision(precision, planned=planned)
-    model = _read_model(chosen, cfg, weights, names, size, strict, cutoff, parity, fold)
+    model = _read_model(chosen, files, size, strict, cutoff, parity, fold)
     engine = CpuEngine(model.parameters, memory, precision) if planned else None
     if engine is not None and engine.ready():
         with thread_limit(threads):
@@ -156,7 +159,8 @@ def load_on(
     if precision not in ("fp32", *GPU_PRECISIONS):
         raise InputError(f"a target of kernels knows no precision {precision!r}")
     _check_folded(precision, fold)
-    model = _read_model(_kernels(), cfg, weights, names, size, strict, cutoff, parity, fold)
+    files = ModelFiles(cfg, weights, names)
+    model = _read_model(_kernels(), files, size, strict, cutoff, parity, fold)
     return _on_target(target, model, threads, precision)
 
 
@@ -179,9 +183,7 @@ class _Model:
 
 def _read_model(
     backend: Backend,
-    cfg: PathLike,
-    weights: PathLike,
-    names: PathLike | Sequence[str] | None,
+    files: ModelFiles,
     size: tuple[int, int] | None,
     strict: bool,
     cutoff: int | None,
@@ -193,10 +195,12 @@ def _read_model(
     ):
         raise InputError(f"cutoff must be a layer's index, zero or more, not {cutoff!r}")
     width, height = (None, None) if size is None else check_size(size)
-    graph = build_graph(read_config(cfg), width=width, height=height, parity=find_parity(parity))
+    graph = build_graph(
+        read_config(files.cfg), width=width, height=height, parity=find_parity(parity)
+    )
     check_backend(backend, graph)
-    class_names = None if names is None else check_names(graph, names)
-    parameters = load_parameters(graph, weights, strict=strict, cutoff=cutoff)
+    class_names = None if files.names is None else check_names(graph, files.names)
+    parameters = load_parameters(graph, files.weights, strict=strict, cutoff=cutoff)
     if fold:
         parameters = fold_parameters(graph, parameters)
         graph = fold_graph(graph)

@@ -152,6 +152,11 @@ def cfg_nms_kind(last: Head) -> NmsKind:
     return "diou" if isinstance(last, Yolo) and last.nms_kind == "diounms" else "greedy"
 
 
+def cfg_agnostic_nms(last: Head) -> bool:
+    """Return whether the cfg asks, in its last head, that classes suppress each other."""
+    return isinstance(last, Yolo) and last.agnostic_nms
+
+
 def corners_px(
     boxes_cxcywh_unit: FloatArray, picture: ByteArray, clip: bool
 ) -> NDArray[np.float32]:

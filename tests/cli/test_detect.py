@@ -274,7 +274,7 @@ class TestRefusals:
     def test_arguments_that_must_be_there(self, command):
         ending = command("detect", "a.png", "--cfg=x")
         assert ending.status == 2
-        assert "required: --weights" in ending.err
+        assert ending.err == "error: --cfg and --weights belong together\n"
 
     def test_missing_cfg(self, command, model):
         ending = command("detect", "a.png", "--cfg=gone.cfg", f"--weights={model.weights}")

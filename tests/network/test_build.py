@@ -175,7 +175,7 @@ class TestEveryLayerKind:
         found = layer(
             "[conv]\nfilters=14",
             "[yolo]\nmask=2,0\nclasses=2\nnum=3\nanchors=1,2, 3,4, 5,6.5\n"
-            "scale_x_y=1.05\nnms_kind=diounms\nbeta_nms=.8\nnew_coords=1",
+            "scale_x_y=1.05\nnms_kind=diounms\nbeta_nms=.8\nnew_coords=1\nagnostic_nms=1",
         )
         assert found == specs.Yolo(
             index=1,
@@ -190,13 +190,14 @@ class TestEveryLayerKind:
             new_coords=True,
             nms_kind="diounms",
             beta_nms=0.8,
+            agnostic_nms=True,
         )
 
     def test_darknet_yolo_defaults(self):
         found = layer("[conv]\nfilters=25", "[yolo]\nanchors=1,2")
         assert (found.classes, found.mask, found.anchors) == (20, (0,), ((1, 2),))
         assert (found.scale_x_y, found.new_coords, found.nms_kind) == (1.0, False, "default")
-        assert found.beta_nms == 0.6
+        assert (found.beta_nms, found.agnostic_nms) == (0.6, False)
 
     def test_darknet_yolo_without_a_mask_uses_all_anchors(self):
         found = layer("[conv]\nfilters=12", YOLO)

@@ -4,6 +4,7 @@ A type turns an argument's text into a value, or says in one line what it expect
 """
 
 import math
+import os
 import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Mapping
@@ -12,9 +13,12 @@ from typing import TYPE_CHECKING
 
 import tinyyolo3
 from tinyyolo3.cli.inputs import PICTURE_SUFFIXES
+from tinyyolo3.cli.messages import report
+from tinyyolo3.errors import InputError
 
 if TYPE_CHECKING:
     from tinyyolo3.detector import Detector
+    from tinyyolo3.models import ModelFiles
 
 #: The precisions in which a network can be computed, and what help says of them.
 CPU_PRECISIONS = {"fp32": "", "bf16": "bf16, on a CPU: quicker, confidences off by up to 0.02"}
@@ -27,27 +31,22 @@ GPU_PRECISIONS = {
 _NEVER_JSON = frozenset({*PICTURE_SUFFIXES, ".cfg", ".weights", ".names"})
 
 
-def add_model_arguments(
-    parser: ArgumentParser, *, weights_required: bool, or_model: bool = False
-) -> None:
-    """Add ``--cfg``, ``--weights``, ``--names`` and ``--size``.
+def add_model_arguments(parser: ArgumentParser, *, default: bool) -> None:
+    """Add ``--cfg``, ``--weights``, ``--model``, ``--names`` and ``--size``.
 
     Args:
         parser: whose arguments they become.
-        weights_required: whether there must be weights.
-        or_model: whether ``--model`` may stand for a cfg and weights; then neither is required.
+        default: whether to say of ``--model`` what it is where no model is named.
     """
     group = parser.add_argument_group("model")
-    group.add_argument("--cfg", required=not or_model, metavar="FILE", help="Darknet's .cfg file")
+    group.add_argument("--cfg", metavar="FILE", help="Darknet's .cfg file")
+    group.add_argument("--weights", metavar="FILE", help="Darknet's .weights file")
     group.add_argument(
-        "--weights", required=weights_required, metavar="FILE", help="Darknet's .weights file"
+        "--model",
+        metavar="NAME",
+        help="instead of both: digits, which comes with tinyyolo3; or a .cfg file with .weights "
+        f"(and .names, if any) of its name beside it{' (default: digits)' if default else ''}",
     )
-    if or_model:
-        group.add_argument(
-            "--model",
-            metavar="FILE",
-            help="the .cfg file, with .weights (and .names, if any) of its name beside it",
-        )
     group.add_argument("--names", metavar="FILE", help="the classes' names, one a line")
     group.add_argument(
         "--size",
@@ -122,6 +121,52 @@ def add_engine_arguments(
         default="default",
         help="low: packed weights of less than half the size, slower (default: default)",
     )
+
+
+def find_named_model(arguments: Namespace, *, weights_needed: bool = True) -> None:
+    """Put the files of the model that the arguments name into --cfg, --weights and --names.
+
+    Where they name none, it is the default model, and a line says so.
+
+    Args:
+        arguments: of a verb with `add_model_arguments`.
+        weights_needed: whether a cfg must have weights.
+
+    Raises:
+        InputError: there is half a model, two, or one that nobody knows.
+    """
+    if arguments.cfg or arguments.weights:
+        if arguments.model:
+            raise InputError("expected --model, or --cfg with --weights, not both")
+        if not arguments.cfg or (weights_needed and not arguments.weights):
+            raise InputError("--cfg and --weights belong together")
+        return
+    from tinyyolo3.models import BUNDLED, DEFAULT, bundled_model
+
+    if not arguments.model:
+        report("note", f"no model is named, so {DEFAULT}; --cfg and --weights name another")
+    name = arguments.model or DEFAULT
+    files = bundled_model(name) if name in BUNDLED else _find_beside(name)
+    arguments.cfg, arguments.weights = str(files.cfg), str(files.weights)
+    if arguments.names is None and files.names is not None:
+        arguments.names = str(files.names)
+
+
+def _find_beside(name: str) -> "ModelFiles":
+    """Take NAME, NAME.cfg or NAME.weights for a cfg and weights of that name, and names if any.
+
+    Raises:
+        InputError: nothing has such a name.
+    """
+    from tinyyolo3.models import ModelFiles, explain_unknown, is_plain_name
+
+    stem = name
+    for suffix in (".cfg", ".weights"):
+        stem = stem.removesuffix(suffix)
+    if is_plain_name(name) and not os.path.exists(f"{name}.cfg"):
+        raise InputError(explain_unknown(name))
+    names = f"{stem}.names"
+    return ModelFiles(f"{stem}.cfg", f"{stem}.weights", names if os.path.isfile(names) else None)
 
 
 def load_detector(arguments: Namespace) -> "Detector":

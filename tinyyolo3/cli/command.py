@@ -28,6 +28,7 @@ FAILED, USAGE, INTERRUPTED, BROKEN_PIPE, TERMINATED = 1, 2, 130, 141, 143
 
 EXAMPLES = """\
 examples:
+  tinyyolo3 detect page.png
   tinyyolo3 detect street.jpg --cfg yolov3.cfg --weights yolov3.weights --names coco.names
   tinyyolo3 info --cfg yolov3.cfg --weights yolov3.weights
 """

@@ -5,7 +5,7 @@ next being read. So a million of them take no more memory than two. Each is read
 that cannot be read is reported, the rest are done, and the exit status is 1.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -16,6 +16,7 @@ from tinyyolo3.cli.arguments import (
     add_model_arguments,
     add_running_arguments,
     class_list,
+    find_named_model,
     fraction,
     fraction_or_none,
     json_target,
@@ -35,10 +36,12 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Find objects in pictures. Prints a line for each, as Darknet does; with --json - prints JSON
-alone. A picture that cannot be read is reported and left out, and the exit status is 1.
+alone. A picture that cannot be read is reported and left out, and the exit status is 1. Without a
+model, handwritten digits are looked for.
 """
 EXAMPLES = """\
 examples:
+  tinyyolo3 detect page.png
   tinyyolo3 detect street.jpg --cfg yolov3.cfg --weights yolov3.weights --names coco.names
   tinyyolo3 detect photos/ --cfg yolov3.cfg --weights yolov3.weights --names coco.names \\
       --classes person,dog --json found.json --out drawn/
@@ -54,7 +57,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="IMAGE",
         help="a picture, a folder (with its sub-folders), a pattern, or - for a list on stdin",
     )
-    add_model_arguments(parser, weights_required=True)
+    add_model_arguments(parser, default=True)
     _add_selection_arguments(parser.add_argument_group("what to report").add_argument)
     add = parser.add_argument_group("how to run").add_argument
     add_running_arguments(add)
@@ -86,7 +89,11 @@ def _add_selection_arguments(add: Callable[..., object]) -> None:
         help="suppress boxes that overlap a better one by more; none: report all (default: 0.45)",
     )
     add("--nms-kind", choices=("greedy", "diou"), help="how to suppress (default: as the cfg says)")
-    add("--agnostic", action="store_true", help="boxes of different classes suppress each other")
+    add(
+        "--agnostic",
+        action=BooleanOptionalAction,
+        help="boxes of different classes suppress each other (default: as the cfg says)",
+    )
     add("--classes", type=class_list, metavar="A,B", help="report only these names or numbers")
     add("--single-label", action="store_true", help="report each box's best class alone")
     add("--clip", action="store_true", help="cut boxes at the picture's borders")
@@ -99,6 +106,7 @@ def run(arguments: Namespace) -> int:
         TinyYoloError: the model cannot be loaded, an argument does not suit it, or an output
             cannot be written.
     """
+    find_named_model(arguments)
     sources, problems = list_pictures(arguments.images)
     for problem in problems:
         report("error", problem)

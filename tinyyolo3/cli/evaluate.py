@@ -66,7 +66,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_data_arguments(add, split="valid", names=False)
     add("--only", metavar="FILE", help="only the pictures in this list, such as Darknet's 5k.txt")
     add("--results", metavar="FILE", help="take COCO results from here instead of running a model")
-    add_model_arguments(parser, weights_required=False, or_model=True)
+    add_model_arguments(parser, default=False)
     add_selection_arguments(parser.add_argument_group("what to detect").add_argument)
     add = parser.add_argument_group("how to run").add_argument
     add_running_arguments(add)

@@ -1,11 +1,10 @@
 """The settings of ``tinyyolo3 evaluate``: as arguments, and as printed above its tables."""
 
-import os
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from tinyyolo3.cli.arguments import fraction, fraction_or_none
+from tinyyolo3.cli.arguments import find_named_model, fraction, fraction_or_none
 from tinyyolo3.errors import InputError
 
 if TYPE_CHECKING:
@@ -94,25 +93,13 @@ def check_source(arguments: Namespace) -> None:
     named = arguments.cfg or arguments.weights
     if sum(map(bool, (named, arguments.model, arguments.results))) != 1:
         raise InputError("expected one of --cfg with --weights, --model, --results")
-    if arguments.model:
-        _find_model(arguments)
-    elif named and not (arguments.cfg and arguments.weights):
-        raise InputError("--cfg and --weights belong together")
-    elif arguments.results:
+    if arguments.model or named:
+        find_named_model(arguments)
+    else:
         for name, usual in _OF_MODELS.items():
             if getattr(arguments, name) != usual:
                 option = f"--{name.replace('_', '-')}"
                 raise InputError(f"{option} is for running a model; --results are as they are")
-
-
-def _find_model(arguments: Namespace) -> None:
-    """Take FILE, FILE.cfg or FILE.weights for a cfg and weights of that name, and names if any."""
-    stem = arguments.model
-    for suffix in (".cfg", ".weights"):
-        stem = stem.removesuffix(suffix)
-    arguments.cfg, arguments.weights = f"{stem}.cfg", f"{stem}.weights"
-    if arguments.names is None and os.path.isfile(f"{stem}.names"):
-        arguments.names = f"{stem}.names"
 
 
 def describe_settings(
@@ -160,11 +147,15 @@ def settings_lines(about: Mapping[str, str]) -> list[str]:
 def _describe_run(
     arguments: Namespace, settings: "RunSettings", detector: "Detector"
 ) -> dict[str, str]:
+    from tinyyolo3.selection import cfg_agnostic_nms
+
     graph = detector.network.graph
     _, height, width = graph.input_shape
     names = arguments.names or "no names: classes by position"
     exif = "" if settings.exif_orientation else ", EXIF ignored"
     nms = "no suppression" if settings.nms is None else f"suppression at IoU > {settings.nms:g}"
+    if settings.nms is not None and cfg_agnostic_nms(graph.heads[-1]):
+        nms += " across classes"
     return {
         "model": f"{arguments.cfg}, {arguments.weights}, {names}",
         "network": f"{width} x {height}, {settings.precision}, {graph.parity.name}",

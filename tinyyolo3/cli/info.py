@@ -8,7 +8,7 @@ with parameters and operations counted: 2 FLOP per multiply-add, as in Darknet's
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from tinyyolo3.cli.arguments import add_engine_arguments, add_model_arguments
+from tinyyolo3.cli.arguments import add_engine_arguments, add_model_arguments, find_named_model
 from tinyyolo3.cli.messages import one_line, report
 from tinyyolo3.cli.tables import find_arrow, format_table, layers_text, shapes_column
 from tinyyolo3.errors import TinyYoloError
@@ -24,6 +24,7 @@ not, everything else is printed still, and the exit status is 1.
 """
 EXAMPLES = """\
 examples:
+  tinyyolo3 info
   tinyyolo3 info --cfg yolov3.cfg
   tinyyolo3 info --cfg yolov3.cfg --weights yolov3.weights --names coco.names --size 608
   tinyyolo3 info --cfg yolov3.cfg --plan
@@ -38,7 +39,7 @@ RIGHT = frozenset(
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the verb's arguments."""
-    add_model_arguments(parser, weights_required=False)
+    add_model_arguments(parser, default=True)
     parser.add_argument(
         "--plan",
         action="store_true",
@@ -57,6 +58,7 @@ def run(arguments: Namespace) -> int:
     from tinyyolo3.network.build import build_graph
     from tinyyolo3.network.summary import summarize
 
+    find_named_model(arguments, weights_needed=False)
     width, height = arguments.size or (None, None)
     graph = build_graph(read_config(arguments.cfg), width=width, height=height)
     summary = summarize(graph)
@@ -189,6 +191,7 @@ def check_weights(graph: "Graph", path: str) -> str:
         WeightsError: the file does not fit the network.
     """
     from tinyyolo3.darknet.weights import open_weights
+    from tinyyolo3.models import published_name
     from tinyyolo3.network.parameters import StoredParameters, find_bad_values, network_slots
 
     slots = network_slots(graph)
@@ -198,7 +201,9 @@ def check_weights(graph: "Graph", path: str) -> str:
     header = file.header
     version = f"{header.major}.{header.minor}.{header.revision}"
     floats = sum(slot.count for slot in slots)
-    return f"{floats:,} floats, version {version}, {header.seen:,} pictures seen"
+    known = published_name(path)
+    published = "" if known is None else f", the {known}.weights that is published"
+    return f"{floats:,} floats, version {version}, {header.seen:,} pictures seen{published}"
 
 
 def check_class_names(graph: "Graph", path: str) -> str:

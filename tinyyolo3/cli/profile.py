@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tinyyolo3.cli.arguments import (
     add_model_arguments,
     add_running_arguments,
+    find_named_model,
     json_target,
     load_detector,
     positive,
@@ -32,6 +33,7 @@ GFLOP are those of a layer's definition, so a step that needs fewer may pass the
 """
 EXAMPLES = """\
 examples:
+  tinyyolo3 profile page.png
   tinyyolo3 profile street.jpg --cfg yolov3.cfg --weights yolov3.weights
   tinyyolo3 profile street.jpg --cfg yolov3.cfg --weights yolov3.weights --sort time --threads 1
   tinyyolo3 profile street.jpg --cfg yolov3.cfg --weights yolov3.weights --json profile.json
@@ -62,7 +64,7 @@ class Profile:
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("image", metavar="IMAGE", help="a picture")
-    add_model_arguments(parser, weights_required=True)
+    add_model_arguments(parser, default=True)
     add = parser.add_argument_group("how to run").add_argument
     add_running_arguments(add)
     add(
@@ -89,6 +91,7 @@ def run(arguments: Namespace) -> int:
         TinyYoloError: the model cannot be loaded, runs without a plan, or the picture cannot be
             read or the JSON written.
     """
+    find_named_model(arguments)
     with ExitStack() as stack:
         write = stack.enter_context(json_value(arguments.json)) if arguments.json else None
         if arguments.device == "auto":  # whose steps can be measured
@@ -157,6 +160,7 @@ def _box_finder(
     from tinyyolo3.network.specs import Yolo
     from tinyyolo3.selection import (
         Selection,
+        cfg_agnostic_nms,
         cfg_nms_kind,
         corners_px,
         head_geometries,
@@ -173,7 +177,7 @@ def _box_finder(
         nms_kind=cfg_nms_kind(last),
         beta_nms=last.beta_nms if isinstance(last, Yolo) else 0.6,
         multi_label=True,
-        agnostic=False,
+        agnostic=cfg_agnostic_nms(last),
         class_ids=None,
         clip=False,
     )

@@ -42,6 +42,8 @@ def yolo(section: Section, place: Place) -> specs.Yolo:
         new_coords=section.flag("new_coords"),
         nms_kind=nms_kind,
         beta_nms=section.number("beta_nms", 0.6, low=0.0, high=100.0),
+        # DARKNET: has no such option, and passes over it with a line about an unused field.
+        agnostic_nms=section.flag("agnostic_nms"),
     )
 
 

@@ -168,6 +168,7 @@ class Yolo(Head):
         new_coords: the v4-csp and v7 box formula, whose logits the layer before has activated.
         nms_kind: the suppression the cfg asks for: default, greedynms, diounms or cornersnms.
         beta_nms: the exponent of its distance term.
+        agnostic_nms: whether boxes of different classes suppress each other.
     """
 
     kind = "yolo"
@@ -176,6 +177,7 @@ class Yolo(Head):
     new_coords: bool
     nms_kind: str
     beta_nms: float
+    agnostic_nms: bool
 
 
 @dataclass(frozen=True, kw_only=True)
