@@ -151,13 +151,8 @@ def training_step(
         InputError: there are not as many pictures or truths as the batch takes, or pictures of
             another shape.
     """
+    check_batch(recipe, pictures, truths)
     options = recipe.options
-    expected = (options.batch, *recipe.graph.input_shape)
-    if pictures.shape != expected or len(truths) != options.batch:
-        raise InputError(
-            f"a batch has pictures {expected} and {options.batch} truths, not {pictures.shape} "
-            f"and {len(truths)}"
-        )
     parameters, deltas, loss = state.parameters, state.buffers, 0.0
     for first in range(0, options.batch, options.mini_batch):
         part = slice(first, first + options.mini_batch)
@@ -175,6 +170,21 @@ def training_step(
     rate = options.schedule.rate(seen // options.batch)
     updated = _update(recipe, parameters, deltas, rate)
     return StepResult(TrainingState(*updated, seen), loss / options.batch, rate)
+
+
+def check_batch(recipe: Recipe, pictures: FloatArray, truths: Sequence[Truths]) -> None:
+    """Check that pictures and truths are one batch of the recipe.
+
+    Raises:
+        InputError: they are not.
+    """
+    batch = recipe.options.batch
+    expected = (batch, *recipe.graph.input_shape)
+    if pictures.shape != expected or len(truths) != batch:
+        raise InputError(
+            f"a batch has pictures {expected} and {batch} truths, not {pictures.shape} "
+            f"and {len(truths)}"
+        )
 
 
 def _head_deltas(
