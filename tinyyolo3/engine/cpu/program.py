@@ -35,6 +35,8 @@ from tinyyolo3.parallel import compiled
 
 #: Columns of the table of steps: the operation's address, its record's, and the number of jobs.
 OPERATION, RECORD, JOBS = range(3)
+#: Fields of records that are float64.
+FLOAT_FIELDS = frozenset({"slope", "scale", "epsilon"})
 #: 64-bit words in a cache line: counters of different threads stand on lines of their own.
 LINE = 8
 
@@ -85,7 +87,8 @@ class Operation(CodePointer):
     """
 
     def __init__(self, function: Callable[..., None], fields: Sequence[str]) -> None:
-        self.dtype = np.dtype([(f, np.float64 if f == "slope" else np.int64) for f in fields])
+        kinds = [(f, np.float64 if f in FLOAT_FIELDS else np.int64) for f in fields]
+        self.dtype = np.dtype(kinds)
         record = pointer_to(numba.from_dtype(self.dtype))
         super().__init__(function, types.void(record, types.int64, types.int64))
 
@@ -93,7 +96,7 @@ class Operation(CodePointer):
 def operation(*fields: str) -> Callable[[Callable[..., None]], Operation]:
     """Make an `Operation` of ``job(steps, index, scratch)``, whose record has these fields.
 
-    All are int64 but ``slope``. The job begins with ``step = carray(steps, 1)[0]``.
+    All are int64 but `FLOAT_FIELDS`. The job begins with ``step = carray(steps, 1)[0]``.
     """
     return lambda function: Operation(function, fields)
 

@@ -223,5 +223,9 @@ multiply_block = inline(lambda b, a: store(b, b.fmul(load(b, a[0]), load(b, a[1]
 carray: Any = vars(numba)["carray"]
 #: ``as_floats(address)``: a pointer that `carray` makes an array of.
 as_floats = inline(lambda b, a: b.inttoptr(a[0], FLOAT.as_pointer()), 1, pointer_to(types.float32))
+#: ``as_doubles(address)``: the same for double precision.
+as_doubles = inline(
+    lambda b, a: b.inttoptr(a[0], ir.DoubleType().as_pointer()), 1, pointer_to(types.float64)
+)
 #: ``read_int(address)``.
 read_int = inline(lambda b, a: load(b, a[0], INT64, 8), 1, types.int64)
