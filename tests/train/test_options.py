@@ -76,8 +76,19 @@ def test_what_a_head_says_is_read():
         ("net", "batch=0", "batch=0 must be from 1"),
         ("convolution", "dont_update=1", r"x.cfg:9 \[convolutional\] dont_update=1 is not"),
         ("convolution", "batch_normalize=2", "only batch_normalize=0 or 1 is"),
-        ("head", "iou_loss=ciou", r"x.cfg:15 \[yolo\] iou_loss=ciou .* only iou_loss=mse is"),
-        ("head", "counters_per_class=3,4", "counters_per_class=3,4 is not supported in training$"),
+        (
+            "head",
+            "iou_loss=siou",
+            r"x.cfg:15 \[yolo\] iou_loss=siou .* only iou_loss=mse or iou or",
+        ),
+        (
+            "head",
+            "iou_thresh_kind=mse",
+            "iou_thresh_kind=mse is not .* only iou_thresh_kind=iou or",
+        ),
+        ("head", "delta_normalizer=.5", "delta_normalizer=.5 is not supported in training"),
+        ("head", "counters_per_class=3", "counters_per_class=3 must have 2 numbers, one a class"),
+        ("head", "map=x", "map=x is not supported in training$"),
         ("head", "ignore_thresh=-1", "ignore_thresh=-1 must be from 0"),
     ],
 )

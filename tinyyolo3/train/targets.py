@@ -7,9 +7,11 @@ process_batch and delta_yolo_box.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tinyyolo3.arrays import FloatArray
 from tinyyolo3.boxes.iou import iou_matrix_cxcywh
+from tinyyolo3.train.iou_loss import overlap_scores
 from tinyyolo3.train.options import HeadRules
 
 
@@ -25,40 +27,48 @@ def predicted_boxes(activated: FloatArray, rules: HeadRules) -> FloatArray:
     """
     _, _, height, width = activated.shape
     dtype = activated.dtype
-    anchors_px = np.array([rules.anchors_px[n] for n in rules.mask], dtype)
-    anchors_unit = anchors_px / np.array(rules.network_size_px, dtype)
+    anchors_px = np.array([rules.anchors_px[n] for n in rules.mask])
+    anchors_unit = anchors_px / rules.network_size_px
     boxes = np.empty((len(rules.mask), height, width, 4), dtype)
     boxes[..., 0] = (np.arange(width, dtype=dtype) + activated[:, 0]) / width
     boxes[..., 1] = (np.arange(height, dtype=dtype)[:, None] + activated[:, 1]) / height
     with np.errstate(over="ignore"):  # an infinite box overlaps with nothing
-        boxes[..., 2] = np.exp(activated[:, 2]) * anchors_unit[:, 0, None, None]
-        boxes[..., 3] = np.exp(activated[:, 3]) * anchors_unit[:, 1, None, None]
+        for axis in range(2):
+            # In float64 and rounded once, as in C.
+            factor = np.exp(activated[:, 2 + axis], dtype=np.float64)
+            boxes[..., 2 + axis] = factor * anchors_unit[:, axis, None, None]
     return boxes
 
 
-def responsible_anchors(size_unit: FloatArray, rules: HeadRules) -> list[int]:
-    """Return the positions in the head's mask of the anchors that an object's size makes its own.
+def responsible_anchors(sizes_unit: FloatArray, rules: HeadRules) -> NDArray[np.bool_]:
+    """Return which anchors of the head's mask objects' sizes make their own.
 
     Args:
-        size_unit: (2,) width and height of the object, fractions of the network's input.
+        sizes_unit: (T, 2) width and height of each object, fractions of the network's input.
         rules: the head's.
 
     Returns:
-        The best of all anchors, if it is in the mask; the first of equal ones. Behind it, with an
-        ``iou_thresh`` below 1, others of the mask whose sizes' IoU exceeds that.
+        (T, A): the best of all anchors, if it is in the mask; the first of equal ones. Besides it,
+        with an ``iou_thresh`` below 1, others of the mask whose sizes' IoU exceeds that.
     """
-    dtype = size_unit.dtype
+    dtype = sizes_unit.dtype
     shapes = np.zeros((len(rules.anchors_px), 4), dtype)
     shapes[:, 2:] = np.array(rules.anchors_px, dtype) / np.array(rules.network_size_px, dtype)
-    own = np.concatenate([np.zeros(2, dtype), size_unit])[None]
-    iou = iou_matrix_cxcywh(shapes, own)[:, 0]
-    best = int(iou.argmax())
-    found = [best] if best in rules.mask else []
+    own = np.concatenate([np.zeros_like(sizes_unit), sizes_unit], axis=1)
+    best = iou_matrix_cxcywh(shapes, own).argmax(axis=0)
+    chosen = np.zeros((len(own), len(shapes)), np.bool_)
     if rules.iou_thresh < 1:
         # DARKNET: they do so whichever head has the best one.
-        others = (n for n in range(len(iou)) if n != best and n in rules.mask)
-        found += [n for n in others if iou[n] > rules.iou_thresh]
-    return [rules.mask.index(n) for n in found]
+        chosen = rules.iou_thresh < overlap_scores(rules.iou_thresh_kind, shapes, own).T
+    chosen[np.arange(len(own)), best] = True
+    return chosen[:, list(rules.mask)]
+
+
+def cell_of(box_cxcywh_unit: FloatArray, width: int, height: int) -> tuple[int, int]:
+    """Return the (column, row) of the cell that holds a box's centre, of a grid of so many."""
+    # A centre on the right or lower border, by rounding, belongs to the last cell.
+    column, row = int(box_cxcywh_unit[0] * width), int(box_cxcywh_unit[1] * height)
+    return min(column, width - 1), min(row, height - 1)
 
 
 def box_target(
