@@ -71,14 +71,41 @@ def _product(low: Lowering, step: Step, packed: PackedWeights | None, taps: int)
     }
 
 
-def _chunk(low: Lowering, pixels: int, pixel_bytes: int, weight_bytes: float) -> int:
-    """Return how many pixels a job takes: as many as the cache holds, in equal shares."""
+def _chunk(low: Lowering, pixels: int, pixel_bytes: int, filters: int, panel_bytes: int) -> int:
+    """Return how many pixels a job takes: as many as the cache holds, in equal shares.
+
+    Where the cache holds the weights too, so that reading them again costs little, in shares after
+    which the workers are done at one time.
+    """
     chunk = max(4 * ROWS, min(512, PIXEL_CACHE_BYTES // pixel_bytes))
     chunks = -(-pixels // chunk)
-    if weight_bytes < SMALL_WEIGHTS and pixels >= low.jobs * 4 * ROWS:
-        chunks = -(-chunks // low.jobs) * low.jobs
+    if packing.panels(filters) * panel_bytes < SMALL_WEIGHTS:
+        if pixels >= low.jobs * 4 * ROWS:
+            chunks = -(-chunks // low.jobs) * low.jobs
+        else:
+            most = max(chunks, min(low.jobs, pixels // (2 * ROWS)))
+            chunks = min(range(chunks, most + 1), key=lambda n: _latest(low, pixels, filters, n))
     chunk = -(-pixels // chunks)
     return -(-chunk // ROWS) * ROWS if chunk > ROWS else pixels
+
+
+def _latest(low: Lowering, pixels: int, filters: int, chunks: int) -> float:
+    """Return when the last worker is done, in vectors of tiles, if chunks of pixels are handed out.
+
+    An odd last vector of filters makes a job half as long as the others.
+    """
+    share = _panels_per_job(low, chunks, packing.panels(filters))
+    vectors, step = packing.blocks(filters), PANEL * share
+    groups = [min(step, vectors - first) for first in range(0, vectors, step)]
+    tiles = -(-pixels // ROWS)
+    free = [0.0] * low.workers
+    for group in groups:
+        for chunk in range(chunks):
+            own = (chunk + 1) * tiles // chunks - chunk * tiles // chunks
+            earliest = free.index(min(free))
+            # Beginning a job takes about as long as half a vector of a tile.
+            free[earliest] += own * group + 0.5
+    return max(free)
 
 
 def _panels_per_job(low: Lowering, chunks: int, panels: int) -> int:
@@ -105,7 +132,7 @@ def _multiply(low: Lowering, step: Step, product: Fields, fields: Fields, runs: 
     panels = packing.panels(step.output.shape[0])
     panel_bytes = product["panel_bytes"]
     assert isinstance(panel_bytes, int)
-    chunk = _chunk(low, pixels, runs * BLOCK, panels * panel_bytes)
+    chunk = _chunk(low, pixels, runs * BLOCK, step.output.shape[0], panel_bytes)
     chunks = -(-pixels // chunk)
     share = _panels_per_job(low, chunks, panels)
     record = {
