@@ -66,6 +66,19 @@ def test_depthwise(
     assert (np.abs(found - case.exact()[0]) <= bound).all()
 
 
+@pytest.mark.parametrize("width", [17, 32, 45])
+@pytest.mark.parametrize(("size", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
+def test_depthwise_rows_of_several_runs(size: int, stride: int, width: int) -> None:
+    channels = LANES + 3
+    section = f"[convolutional]\nfilters={channels}\ngroups={channels}\nsize={size}\n"
+    section += f"stride={stride}\npad=1\nactivation=leaky\n"
+    case = layer_case(section, (channels, 6, width), seed=width)
+    ran, found = run(case)
+    assert ran == ["pack", "depthwise", "unpack"]
+    bound = convolution_tolerance(case, size * size + 1)
+    assert (np.abs(found - case.exact()[0]) <= bound).all()
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     channels=st.integers(1, max(1, LANES // 2)),
