@@ -94,13 +94,18 @@ class StepResult:
     rate: float
 
 
-def read_recipe(graph: Graph) -> Recipe:
+def read_recipe(graph: Graph, preset: str = "darknet") -> Recipe:
     """Read how a graph's cfg wants it trained.
+
+    Args:
+        graph: the network, of one input size.
+        preset: how the heads' deltas are taken, one of `tinyyolo3.train.options.PRESETS`.
 
     Raises:
         ConfigError: a layer has no backward pass, there is no head, or an option is out of range
             or not supported in training; with its line.
-        InputError: the graph has the numbers of another flavour of Darknet than AlexeyAB's.
+        InputError: the graph has the numbers of another flavour of Darknet than AlexeyAB's, or
+            there is no such preset.
     """
     if graph.parity.name != "alexeyab":
         raise InputError(f"training follows parity='alexeyab', not {graph.parity.name!r}")
@@ -109,7 +114,7 @@ def read_recipe(graph: Graph) -> Recipe:
     return Recipe(
         graph,
         read_training_options(config),
-        read_head_rules(graph),
+        read_head_rules(graph, preset),
         stop=read_stop(config),
         rate_factors=read_rate_factors(config),
     )
