@@ -242,7 +242,7 @@ def _check(x: FloatArray, kind: str) -> None:
         raise InputError(f"activation: kind must be one of {', '.join(ACTIVATIONS)}, not {kind!r}")
 
 
-#: Kinds whose loop is written in single precision only, around `_exp_float32`.
+#: Kinds whose loop is written in single precision only, around `exp_float32`.
 _SINGLE_PRECISION_KINDS = frozenset({"logistic", "swish", "mish"})
 
 #: A step of these costs about as much as so many multiply-adds.

@@ -46,7 +46,7 @@ _MISH_CAP = np.float32(MISH_THRESHOLD)
 
 
 @compiled
-def _exp_float32(v: np.float32) -> np.float32:
+def exp_float32(v: np.float32) -> np.float32:
     """Return exp(v) to two units in the last place; 0 below −87.7, ∞ above 88.4, NaN for NaN."""
     v = _EXP_LOWEST if v < _EXP_LOWEST else v
     v = _EXP_HIGHEST if v > _EXP_HIGHEST else v
@@ -99,14 +99,14 @@ def _relu6_core(start: int, stop: int, x: FloatArray, out: FloatArray) -> None:
 def _logistic_core(start: int, stop: int, x: FloatArray, out: FloatArray) -> None:
     source, target = x[start:stop], out[start:stop]
     for i in range(source.size):
-        target[i] = _ONE / (_ONE + _exp_float32(-source[i]))
+        target[i] = _ONE / (_ONE + exp_float32(-source[i]))
 
 
 @compiled
 def _swish_core(start: int, stop: int, x: FloatArray, out: FloatArray) -> None:
     source, target = x[start:stop], out[start:stop]
     for i in range(source.size):
-        target[i] = source[i] / (_ONE + _exp_float32(-source[i]))
+        target[i] = source[i] / (_ONE + exp_float32(-source[i]))
 
 
 @compiled
@@ -115,7 +115,7 @@ def _mish_core(start: int, stop: int, x: FloatArray, out: FloatArray) -> None:
     # exp instead of exp, log and tanh. From the threshold on the quotient is 1 to the last bit.
     source, target = x[start:stop], out[start:stop]
     for i in range(source.size):
-        e = _exp_float32(_MISH_CAP if source[i] > _MISH_CAP else source[i])
+        e = exp_float32(_MISH_CAP if source[i] > _MISH_CAP else source[i])
         m = e * (e + _TWO)
         target[i] = source[i] * (m / (m + _TWO))
 

@@ -6,8 +6,10 @@ finite numbers without meaning.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from tinyyolo3.engine.cpu.vectors import BLOCK, LANES
+from tinyyolo3.parallel import compiled
 
 
 @dataclass(frozen=True)
@@ -93,3 +95,28 @@ def parts_of(jobs: int, pixels: int, planes: int, least: int = 256) -> int:
         least: pixels below which a part is not worth handing out.
     """
     return max(1, min(-(-jobs // planes), pixels // least))
+
+
+#: The fields of a pass over all pixels, which `part_fields` fills.
+PART_FIELDS = ("images", "blocks", "pixels", "parts")
+
+
+def part_fields(batch: BatchMap, jobs: int) -> tuple[dict[str, int], int]:
+    """Return the fields of a pass over a map's pixels, and the number of its jobs."""
+    planes = batch.images * batch.blocks
+    parts = parts_of(jobs, batch.pixels, planes)
+    fields = {
+        "images": batch.images, "blocks": batch.blocks, "pixels": batch.pixels, "parts": parts,
+    }  # fmt: skip
+    return fields, planes * parts
+
+
+@compiled
+def plane_part(step: Any, index: int) -> tuple[int, int, int, int]:
+    """Return a job's image and block, its first pixel, and the number of its pixels."""
+    plane = index // step.parts
+    part = index - plane * step.parts
+    image = plane // step.blocks
+    start = part * step.pixels // step.parts
+    count = (part + 1) * step.pixels // step.parts - start
+    return image, plane - image * step.blocks, start, count

@@ -35,43 +35,38 @@ from tinyyolo3.engine.cpu.lowering import Lowered
 from tinyyolo3.engine.cpu.program import operation
 from tinyyolo3.engine.cpu.vectors import BLOCK, LANES, as_doubles, as_floats, carray
 from tinyyolo3.parallel import compiled
-from tinyyolo3.train.cpu.batch_map import BatchMap, map_fields, parts_of
-
-_PART = ("images", "blocks", "pixels", "parts")
-
-
-@compiled
-def _place(step: Any, index: int) -> tuple[int, int, int, int]:
-    """Return a job's image and block, its first pixel, and the number of its pixels."""
-    plane = index // step.parts
-    part = index - plane * step.parts
-    image = plane // step.blocks
-    start = part * step.pixels // step.parts
-    count = (part + 1) * step.pixels // step.parts - start
-    return image, plane - image * step.blocks, start, count
+from tinyyolo3.train.cpu.batch_map import (
+    PART_FIELDS,
+    BatchMap,
+    map_fields,
+    part_fields,
+    parts_of,
+    plane_part,
+)
 
 
 @compiled
 def _sums_place(step: Any, index: int, image: int, block: int) -> int:
     """Return where a job's sums lie: those of a block together."""
     own = image * step.parts + index % step.parts
-    return step.sums + (block * step.images * step.parts + own) * SUM_BYTES
+    address: int = step.sums + (block * step.images * step.parts + own) * SUM_BYTES
+    return address
 
 
-@operation(*map_fields("source"), *_PART, "sums")
+@operation(*map_fields("source"), *PART_FIELDS, "sums")
 def channel_sums_job(steps: Any, index: int, _scratch: int) -> None:
     """Σ x and Σ x² of some pixels of one block of one image."""
     step = carray(steps, 1)[0]
-    image, block, start, count = _place(step, index)
+    image, block, start, count = plane_part(step, index)
     at = step.source + image * step.source_image + block * step.source_stride + start * BLOCK
     channel_sums(at, count, _sums_place(step, index, image, block))
 
 
-@operation(*map_fields("source", "gradient"), *_PART, "coefficients", "sums", "slope")
+@operation(*map_fields("source", "gradient"), *PART_FIELDS, "coefficients", "sums", "slope")
 def gradient_sums_job(steps: Any, index: int, _scratch: int) -> None:
     """Σ dz and Σ dz · (x − m) of some pixels of one block of one image."""
     step = carray(steps, 1)[0]
-    image, block, start, count = _place(step, index)
+    image, block, start, count = plane_part(step, index)
     x = step.source + image * step.source_image + block * step.source_stride + start * BLOCK
     g = step.gradient + image * step.gradient_image + block * step.gradient_stride + start * BLOCK
     gradient_sums(
@@ -80,22 +75,22 @@ def gradient_sums_job(steps: Any, index: int, _scratch: int) -> None:
     )  # fmt: skip
 
 
-@operation(*map_fields("source", "target"), *_PART, "coefficients", "slope")
+@operation(*map_fields("source", "target"), *PART_FIELDS, "coefficients", "slope")
 def normalize_job(steps: Any, index: int, _scratch: int) -> None:
     """Normalised and activated: some pixels of one block of one image."""
     step = carray(steps, 1)[0]
-    image, block, start, count = _place(step, index)
+    image, block, start, count = plane_part(step, index)
     x = step.source + image * step.source_image + block * step.source_stride + start * BLOCK
     y = step.target + image * step.target_image + block * step.target_stride + start * BLOCK
     own = step.coefficients + block * COEFFICIENT_BYTES
     normalize_pixels(x, y, count, own, np.float32(step.slope))
 
 
-@operation(*map_fields("source", "gradient", "target"), *_PART, "coefficients", "slope")
+@operation(*map_fields("source", "gradient", "target"), *PART_FIELDS, "coefficients", "slope")
 def normalize_gradient_job(steps: Any, index: int, _scratch: int) -> None:
     """∂loss/∂x: some pixels of one block of one image."""
     step = carray(steps, 1)[0]
-    image, block, start, count = _place(step, index)
+    image, block, start, count = plane_part(step, index)
     x = step.source + image * step.source_image + block * step.source_stride + start * BLOCK
     g = step.gradient + image * step.gradient_image + block * step.gradient_stride + start * BLOCK
     y = step.target + image * step.target_image + block * step.target_stride + start * BLOCK
@@ -229,13 +224,6 @@ def sum_bytes(x: BatchMap, jobs: int) -> int:
     return x.images * x.blocks * parts_of(jobs, x.pixels, x.images * x.blocks) * SUM_BYTES
 
 
-def _part_fields(x: BatchMap, jobs: int) -> tuple[dict[str, int], int]:
-    """Return the fields of a pass over a map's pixels, and the number of its jobs."""
-    parts = parts_of(jobs, x.pixels, x.images * x.blocks)
-    fields = {"images": x.images, "blocks": x.blocks, "pixels": x.pixels, "parts": parts}
-    return fields, x.images * x.blocks * parts
-
-
 def _own_fields(x: BatchMap, own: Normalization) -> dict[str, float]:
     return {
         "channels": x.channels,
@@ -249,7 +237,7 @@ def _own_fields(x: BatchMap, own: Normalization) -> dict[str, float]:
 
 
 def _normalize(x: BatchMap, y: BatchMap, own: Normalization, slope: float, jobs: int) -> Lowered:
-    fields, count = _part_fields(x, jobs)
+    fields, count = part_fields(x, jobs)
     maps = {**x.fields("source"), **y.fields("target")}
     record = {**maps, **fields, "coefficients": own.coefficients, "slope": slope}
     return Lowered(normalize_job, record, count)
@@ -268,7 +256,7 @@ def lower_batchnorm(
         sums: the address of `sum_bytes` bytes.
         jobs: into how many to cut a pass, where it is large enough.
     """
-    fields, count = _part_fields(x, jobs)
+    fields, count = part_fields(x, jobs)
     per_block = {"sums": sums, "jobs": count // x.blocks, "count": x.images * x.pixels}
     return [
         Lowered(channel_sums_job, {**x.fields("source"), **fields, "sums": sums}, count),
@@ -311,7 +299,7 @@ def lower_batchnorm_backward(
         sums: the address of `sum_bytes` bytes.
         jobs: into how many to cut a pass, where it is large enough.
     """
-    fields, count = _part_fields(x, jobs)
+    fields, count = part_fields(x, jobs)
     passes = {
         **x.fields("source"),
         **gradient.fields("gradient"),
@@ -346,7 +334,7 @@ def lower_bias_gradient(gradient: BatchMap, target: int, sums: int, jobs: int) -
         sums: the address of `sum_bytes` bytes.
         jobs: into how many to cut the pass, where it is large enough.
     """
-    fields, count = _part_fields(gradient, jobs)
+    fields, count = part_fields(gradient, jobs)
     add = {
         "sums": sums,
         "jobs": count // gradient.blocks,
