@@ -219,6 +219,15 @@ add_block = inline(lambda b, a: store(b, b.fadd(load(b, a[0]), load(b, a[1])), a
 maximum_block = inline(lambda b, a: store(b, maximum(b, load(b, a[0]), load(b, a[1])), a[2]), 3)
 #: ``multiply_block(x, y, target)``.
 multiply_block = inline(lambda b, a: store(b, b.fmul(load(b, a[0]), load(b, a[1])), a[2]), 3)
+#: ``scale_block(source, target, factor)``, and the same added to what is there.
+scale_block = inline(
+    lambda b, a: store(b, b.fmul(load(b, a[0]), splat(b, a[2])), a[1]), 2, floats=1
+)
+add_scaled_block = inline(
+    lambda b, a: store(b, multiply_add(b, load(b, a[0]), splat(b, a[2]), load(b, a[1])), a[1]),
+    2,
+    floats=1,
+)
 #: Numba's array over the memory at a pointer.
 carray: Any = vars(numba)["carray"]
 #: ``as_floats(address)``: a pointer that `carray` makes an array of.

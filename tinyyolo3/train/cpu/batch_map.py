@@ -5,7 +5,8 @@ The layout is the engine's (`tinyyolo3.engine.cpu.layout`) with the images outer
 finite numbers without meaning.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tinyyolo3.engine.cpu.vectors import BLOCK, LANES
@@ -120,3 +121,19 @@ def plane_part(step: Any, index: int) -> tuple[int, int, int, int]:
     start = part * step.pixels // step.parts
     count = (part + 1) * step.pixels // step.parts - start
     return image, plane - image * step.blocks, start, count
+
+
+def each_image(*batches: BatchMap) -> Iterator[tuple[BatchMap, ...]]:
+    """Yield what operations on the blocks of a single map can take, together all of the maps.
+
+    Where no map has a gap between its images that is all of them as one image's blocks: the maps
+    themselves. Otherwise it is each image on its own.
+    """
+    if all(batch.image_stride == batch.blocks * batch.block_stride for batch in batches):
+        yield batches
+        return
+    for image in range(batches[0].images):
+        yield tuple(
+            replace(batch, address=batch.address + image * batch.image_stride, images=1)
+            for batch in batches
+        )
