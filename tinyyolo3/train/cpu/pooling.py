@@ -1,14 +1,14 @@
 """Pooling of blocked mini-batches, forward and back.
 
 Forward are the engine's operations (`tinyyolo3.engine.cpu.pooling`). Back, each window's gradient
-goes to the first of its largest numbers (`window_maximum`), which is searched for again: that needs
-no memory, and reads what the forward pass read. One job is one block of one image, and no two jobs
-write the same cell, so overlapping windows are added in one order always. Rows are cleared just
-before the first window touches them, while they stay in the cache.
+goes to the first of its largest numbers (`window_maximum`), which is searched for again: that
+needs no memory, and reads what the forward pass read. One job is one block of one image, and no
+two jobs write the same cell, so overlapping windows are added in one order always. Rows are
+cleared just before the first window touches them, while they stay in the cache.
 
 Equals: `maxpool_forward_reference`, `maxpool_backward_reference`, `avgpool_forward_reference` and
-`avgpool_backward_reference` of `tinyyolo3.layers`. Lanes beyond the last channel are treated alike:
-zeros in a gradient stay zeros.
+`avgpool_backward_reference` of `tinyyolo3.layers`. Lanes beyond the last channel are treated
+alike: zeros in a gradient stay zeros.
 """
 
 from dataclasses import dataclass
