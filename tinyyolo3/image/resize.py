@@ -35,14 +35,21 @@ _UNIT_OF_BYTE = (np.arange(256) / 255.0).astype(np.float32)
 #: first product is exact and the sum is rounded once, and no byte is near enough to a tie for
 #: the rounding of the second to matter (a test compares all 256). Unlike a division it is cheap,
 #: and unlike a look-up it is vector code.
-_HIGH = np.float32(1 / 256)
-_LOW = np.float32(1 / 255 - 1 / 256)
+UNIT_OF_BYTE_HIGH = np.float32(1 / 256)
+UNIT_OF_BYTE_LOW = np.float32(1 / 255 - 1 / 256)
 #: 40,000 output pixels take 0.25 ms after a network has emptied the caches; handing over costs 0.1.
 _GRAIN_PIXELS = 40_000
 
 
-class _Taps(NamedTuple):
-    """Two source positions and weights for each output position along one axis."""
+class Taps(NamedTuple):
+    """Two source positions and weights for each output position along one axis.
+
+    Attributes:
+        lower: (outputs,) int64.
+        upper: (outputs,) int64: the next one, or on the last position the same.
+        lower_weight: (outputs,) float32.
+        upper_weight: (outputs,) float32.
+    """
 
     lower: NDArray[np.int64]
     upper: NDArray[np.int64]
@@ -63,8 +70,8 @@ def resize_reference(planes: FloatArray, width: int, height: int) -> FloatArray:
         that dtype is; float64 planes are interpolated in float64. The same size comes back
         unchanged, bit for bit, so Darknet's shortcut for it needs no case of its own.
     """
-    columns = _column_taps(planes.shape[2], width)
-    rows = _row_taps(planes.shape[1], height)
+    columns = column_taps(planes.shape[2], width)
+    rows = row_taps(planes.shape[1], height)
     part = (
         columns.lower_weight.astype(planes.dtype) * planes[:, :, columns.lower]
         + columns.upper_weight.astype(planes.dtype) * planes[:, :, columns.upper]
@@ -121,7 +128,7 @@ def network_input_numba(
     """
     geometry, out = _prepare(image, width, height, mode, out)
     offset, fraction = _column_offsets(geometry.image_width, geometry.new_width)
-    rows = _row_taps(geometry.image_height, geometry.new_height)
+    rows = row_taps(geometry.image_height, geometry.new_height)
     # One form of picture and output for all calls, or each of them would be compiled anew.
     pixels = np.ascontiguousarray(image).reshape(geometry.image_height, -1)
     pixels.flags.writeable = False
@@ -153,7 +160,7 @@ def _fill_border(out: NDArray[np.float32], geometry: Geometry) -> None:
     out[:, geometry.top : bottom, right:] = BORDER
 
 
-def _taps(source: int, target: int) -> _Taps:
+def _taps(source: int, target: int) -> Taps:
     """Return the taps of `target` positions on an axis of `source` samples, corners aligned.
 
     For a target of one sample Darknet divides by zero; here it lies on the first.
@@ -164,13 +171,13 @@ def _taps(source: int, target: int) -> _Taps:
     fraction = position - lower.astype(np.float32)
     last = source - 1
     # float32 positions pass the last sample on axes of more than 2^23, where Darknet reads on.
-    return _Taps(
+    return Taps(
         np.minimum(lower, last), np.minimum(lower + 1, last), np.float32(1) - fraction, fraction
     )
 
 
 @lru_cache(maxsize=16)
-def _column_taps(source: int, target: int) -> _Taps:
+def column_taps(source: int, target: int) -> Taps:
     """Return the taps along a row, where Darknet copies the last column exactly."""
     taps = _taps(source, target)
     taps.lower[-1] = source - 1
@@ -180,17 +187,17 @@ def _column_taps(source: int, target: int) -> _Taps:
 
 @lru_cache(maxsize=16)
 def _column_offsets(source: int, target: int) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
-    """Return `_column_taps` for a row of RGB, R G B R G B: the lower taps' R, the upper weights.
+    """Return `column_taps` for a row of RGB, R G B R G B: the lower taps' R, the upper weights.
 
     The upper tap is the next pixel, of a row that repeats its last pixel behind the end, and the
     weights add up to one. Unsigned: compiled code need not ask whether an index is negative.
     """
-    taps = _column_taps(source, target)
+    taps = column_taps(source, target)
     return (3 * taps.lower).astype(np.uint64), taps.upper_weight
 
 
 @lru_cache(maxsize=16)
-def _row_taps(source: int, target: int) -> _Taps:
+def row_taps(source: int, target: int) -> Taps:
     """Return the taps down a column, where Darknet leaves out the last row's second one."""
     taps = _taps(source, target)
     # DARKNET: where rounding puts the last position just short of the last sample, the weight of
@@ -248,7 +255,7 @@ def _interpolate_rows(
                 line = lines[source & 1]
                 for k in range(bytes_per_row):
                     value = np.float32(pixels[source, k])
-                    line[k] = value * _HIGH + value * _LOW
+                    line[k] = value * UNIT_OF_BYTE_HIGH + value * UNIT_OF_BYTE_LOW
                 for k in range(bytes_per_row, bytes_per_row + 3):
                     line[k] = line[k - 3]
         lower, upper = lines[row_lower[row] & 1], lines[row_upper[row] & 1]

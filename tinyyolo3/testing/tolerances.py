@@ -275,3 +275,11 @@ TRAINED_5_ITERATIONS = 1e-4
 TRAINED_20_ITERATIONS = 1e-3
 #: Its printed loss, relative: measured are up to 4e-5.
 TRAINING_LOSS = 1e-4
+
+#: Where an edge is seen in a resized picture, against where labels say it is, in px of the result
+#: besides half a pixel of the source: with corners aligned, places are up to half a pixel off, and
+#: an edge is seen to a whole pixel.
+RESIZED_EDGE_PX = 1.5
+
+#: Colours in float64 by another library's formulas: some dozen operations on numbers up to six.
+COLOURS_FLOAT64 = 1e-14

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyyolo3.data.samples import Sample
+from tinyyolo3.train.crop import Crop
 
 #: Labels of a picture that are looked at, if a head's ``max=`` does not say another number
 #: (parser.c parse_yolo).
@@ -32,10 +33,11 @@ def darknet_truths(
     *,
     order: np.random.Generator | None = None,
     limit: int = MOST_LABELS,
+    crop: Crop | None = None,
 ) -> Truths:
-    """Return the labels of a picture that is stretched to the network's input.
+    """Return the labels of a picture that is stretched to the network's input, whole or cropped.
 
-    Boxes are cut at the picture's borders. Dropped are classes that the network does not have, and
+    Boxes are cut at the input's borders. Dropped are classes that the network does not have, and
     boxes narrower or lower than a pixel of the network's input after that, so that nothing remains
     of those that lie outside.
 
@@ -46,6 +48,7 @@ def darknet_truths(
         order: what shuffles the labels, as Darknet does; None leaves them in their order. It
             decides which come under the limit, and which is first where two share a prediction.
         limit: how many are looked at.
+        crop: what is stretched of the picture, and whether it is flipped; None for all of it.
     """
     size_px = (sample.width, sample.height)
     corners_unit = sample.boxes_xyxy_px.reshape(-1, 2, 2) / size_px
@@ -57,6 +60,8 @@ def darknet_truths(
     corners_unit, class_ids = corners_unit[:limit], class_ids[:limit]
     # DARKNET: a centre at 0, 0 marks a label that was never drawn (correct_boxes).
     marked = (corners_unit.sum(axis=1) == 0).all(axis=1)
+    if crop is not None:
+        corners_unit = crop.corners_of(corners_unit)
     corners_unit = corners_unit.clip(0, 1)
     centres, sizes = corners_unit.mean(axis=1), corners_unit[:, 1] - corners_unit[:, 0]
     large = (sizes >= 1 / np.array(network_size_px)).all(axis=1)

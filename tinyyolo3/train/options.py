@@ -144,9 +144,9 @@ def read_training_options(config: Config) -> TrainingOptions:
         ConfigError: an option is out of range or not supported, with its line.
     """
     net = config.net
-    _refuse_others(net, _NET_FOLLOWED)
+    refuse_others(net, _NET_FOLLOWED)
     for section in config.layers:
-        _refuse_others(section, _LAYER_FOLLOWED)
+        refuse_others(section, _LAYER_FOLLOWED)
     batch = net.integer("batch", 1, low=1)
     subdivisions = net.integer("subdivisions", 1, low=1)
     if subdivisions > batch:
@@ -186,7 +186,7 @@ def read_head_rules(graph: Graph, preset: str = "darknet") -> Mapping[int, HeadR
 
 def _read_rules(section: Section, head: Yolo, input_shape: tuple[int, int, int]) -> HeadRules:
     """Read a [yolo] section; what it does not say has AlexeyAB's defaults (parse_yolo)."""
-    _refuse_others(section, _HEAD_FOLLOWED)
+    refuse_others(section, _HEAD_FOLLOWED)
     numbers = section.numbers("anchors")
     total = section.integer("num", 1)
     max_delta = section.number("max_delta", math.inf, low=0.0, high=math.inf)
@@ -229,7 +229,16 @@ def _read_class_multipliers(section: Section, classes: int, most: float) -> tupl
     return tuple(min(max(counts) / count, most) for count in counts)
 
 
-def _refuse_others(section: Section, followed: Mapping[str, tuple[str, ...]]) -> None:
+def refuse_others(section: Section, followed: Mapping[str, tuple[str, ...]]) -> None:
+    """Check that options of a section, where they are there, have values that are followed.
+
+    Args:
+        section: of a cfg.
+        followed: by option, the texts of the values that are; none if it may not be there.
+
+    Raises:
+        ConfigError: one has another value, with its line.
+    """
     for name, values in followed.items():
         if name in section.options and section.options[name].text not in values:
             only = f"; only {name}={' or '.join(values)} is" if values else ""
