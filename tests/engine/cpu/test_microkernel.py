@@ -30,42 +30,45 @@ def raw(n: Any) -> None:
 @compiled
 def panel(n: Any, slope: Any) -> None:
     multiply_panel(
-        n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11], slope
+        n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11], n[12], slope
     )  # fmt: skip
 
 
 @compiled
 def half_panel(n: Any, slope: Any) -> None:
     multiply_half_panel(
-        n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11], slope
+        n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11], n[12], slope
     )  # fmt: skip
 
 
 class Product:
-    """Operands of one tile: A's runs lie in any order in memory, B is packed, C and R are blocked.
+    """Operands of some rows: A's runs lie in any order in memory, B is packed, C and R are blocked.
 
-    C's memory holds NaN, so that a number written elsewhere than into the tile is found.
+    C's memory holds NaN, so that a number written elsewhere than into these rows is found.
     """
 
-    def __init__(self, vectors: int, outer: int, inner: int, steps: int, seed: int) -> None:
+    def __init__(
+        self, vectors: int, outer: int, inner: int, steps: int, seed: int, rows: int = ROWS
+    ) -> None:
+        self.rows = rows
         rng = np.random.default_rng(seed)
         run, width = steps * UNROLL, vectors * LANES
         self.terms = outer * inner * run
-        distance = BLOCK * (ROWS + 1) + 4 * run  # of runs, in bytes
+        distance = BLOCK * (rows + 1) + 4 * run  # of runs, in bytes
         self.memory = aligned_floats(outer * inner * distance // 4 + 64)
         self.memory[:] = rng.standard_normal(self.memory.size)
         self.b = aligned_floats(self.terms * width).reshape(self.terms, width)
         self.b[:] = rng.standard_normal(self.b.shape)
         # Inner runs lie further apart than outer ones.
         outer_stride, inner_stride = distance // 4 * 4, outer * distance // 4 * 4
-        self.a = np.empty((ROWS, self.terms))
-        for i in range(ROWS):
+        self.a = np.empty((rows, self.terms))
+        for i in range(rows):
             for k in range(self.terms):
                 block, j = divmod(k, run)
                 o, q = divmod(block, inner)
                 at = o * outer_stride + q * inner_stride + i * BLOCK + 4 * j
                 self.a[i, k] = self.memory[at // 4]
-        self.stride = BLOCK * (ROWS + 2)
+        self.stride = BLOCK * (rows + 2)
         self.c = aligned_floats(vectors * self.stride // 4 + 64)
         self.c[:] = np.nan
         self.residual = aligned_floats(self.c.size)
@@ -81,18 +84,18 @@ class Product:
         )
 
     def blocked(self, memory: np.ndarray) -> np.ndarray:
-        """Return the tile of a blocked map as (rows, vectors * lanes)."""
+        """Return the rows of a blocked map as (rows, vectors * lanes)."""
         vectors = self.b.shape[1] // LANES
         own = memory[: vectors * self.stride // 4].reshape(vectors, -1)
-        tile = own[:, : ROWS * LANES].reshape(vectors, ROWS, LANES)
-        return tile.transpose(1, 0, 2).reshape(ROWS, -1)
+        tile = own[:, : self.rows * LANES].reshape(vectors, self.rows, LANES)
+        return tile.transpose(1, 0, 2).reshape(self.rows, -1)
 
     def check(self, expected: np.ndarray, extra: np.ndarray | float = 0.0) -> None:
         magnitude = np.abs(self.a) @ np.abs(self.b.astype(np.float64)) + np.abs(extra)
         error = np.abs(self.blocked(self.c) - expected)
         assert (error <= summation(magnitude, self.terms + 2)).all(), error.max()
         vectors = self.b.shape[1] // LANES
-        assert np.count_nonzero(~np.isnan(self.c)) == ROWS * vectors * LANES
+        assert np.count_nonzero(~np.isnan(self.c)) == self.rows * vectors * LANES
 
 
 SHAPES = {
@@ -118,11 +121,11 @@ def test_the_epilogue_adds_bias_bends_and_then_adds_the_residual(
     kernel: Any, vectors: int, with_residual: bool, slope: float
 ) -> None:
     @settings(max_examples=12, deadline=None)
-    @given(**SHAPES)
-    def check(outer: int, inner: int, steps: int, seed: int) -> None:
-        product = Product(vectors, outer, inner, steps, seed)
+    @given(rows=st.integers(ROWS, 3 * ROWS + 1), **SHAPES)
+    def check(rows: int, outer: int, inner: int, steps: int, seed: int) -> None:
+        product = Product(vectors, outer, inner, steps, seed, rows)
         address = product.residual.ctypes.data if with_residual else 0
-        own = [product.bias.ctypes.data, address, product.stride]
+        own = [product.bias.ctypes.data, address, product.stride, rows]
         kernel(np.append(product.numbers, own), np.float32(slope))
         total = product.a @ product.b + product.bias
         other = product.blocked(product.residual) if with_residual else 0.0

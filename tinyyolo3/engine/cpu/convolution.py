@@ -57,26 +57,21 @@ def multiply_rows(
     half = step.half == 1 and panel == step.panels - 1
     kernel = step.half_kernel if half else step.kernel
     slope = np.float32(step.slope)
-    # A map of fewer pixels than a tile has is computed in scratch memory, whatever lies behind
-    # its pixels being computed too, and copied.
-    direct = rows >= ROWS
-    c_tile = c if direct else scratch
-    c_stride = step.target_stride if direct else ROWS * BLOCK
-    i = 0
-    while i < rows:
-        if direct:
-            # The last tile overlaps the one before it rather than the end.
-            i = min(i, rows - ROWS)
-        r = residual + i * BLOCK if residual != 0 else 0
+    if rows >= ROWS:
         call_panel(
-            kernel, a + i * step.pixel_bytes, 1, 0, runs, run_stride, step.steps, b,
-            c_tile + i * BLOCK, c_stride, bias, r, step.residual_stride, slope,
+            kernel, a, 1, 0, runs, run_stride, step.steps, b, c, step.target_stride, bias, residual,
+            step.residual_stride, rows, slope,
         )  # fmt: skip
-        i += ROWS
-    if not direct:
-        for n in range(1 if half else PANEL):
-            for i in range(rows):
-                copy_block(scratch + (n * ROWS + i) * BLOCK, c + n * step.target_stride + i * BLOCK)
+        return
+    # A map of fewer pixels than a tile has is computed in scratch memory, whatever lies behind its
+    # pixels being computed too, and copied.
+    call_panel(
+        kernel, a, 1, 0, runs, run_stride, step.steps, b, scratch, ROWS * BLOCK, bias, residual,
+        step.residual_stride, ROWS, slope,
+    )  # fmt: skip
+    for n in range(1 if half else PANEL):
+        for i in range(rows):
+            copy_block(scratch + (n * ROWS + i) * BLOCK, c + n * step.target_stride + i * BLOCK)
 
 
 @operation(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyyolo3.engine.cpu.microkernel import PANEL, ROWS, with_epilogue
+from tinyyolo3.engine.cpu.microkernel import PANEL, with_epilogue
 from tinyyolo3.engine.cpu.program import operation
 from tinyyolo3.engine.cpu.vectors import BLOCK, as_floats, carray, kernel
 from tinyyolo3.parallel import compiled
@@ -22,7 +22,7 @@ SIZE = 3
 
 def _kernel(vectors: int, stride: int) -> Any:
     emit = with_epilogue(vectors, unroll=SIZE, pixel_bytes=4 * stride)
-    return kernel(f"tinyyolo3_first_{vectors}_{stride}", emit, 12, 1)
+    return kernel(f"tinyyolo3_first_{vectors}_{stride}", emit, 13, 1)
 
 
 _full_1, _half_1, _full_2, _half_2 = _kernel(2, 1), _kernel(1, 1), _kernel(2, 2), _kernel(1, 2)
@@ -72,20 +72,16 @@ def first_layer_job(steps: Any, index: int, _scratch: int) -> None:
     slope = np.float32(step.slope)
     for panel in range(step.panels):
         b, c, bias = _panel_addresses(step, panel, index)
-        x = 0
-        while x < step.out_width:
-            x = min(x, step.out_width - ROWS)
-            if step.half == 1 and panel == step.panels - 1:
-                _half_1(
-                    a + x * 4, step.channels, step.plane_bytes, SIZE, step.row_bytes, 1, b,
-                    c + x * BLOCK, step.target_stride, bias, 0, 0, slope,
-                )  # fmt: skip
-            else:
-                _full_1(
-                    a + x * 4, step.channels, step.plane_bytes, SIZE, step.row_bytes, 1, b,
-                    c + x * BLOCK, step.target_stride, bias, 0, 0, slope,
-                )  # fmt: skip
-            x += ROWS
+        if step.half == 1 and panel == step.panels - 1:
+            _half_1(
+                a, step.channels, step.plane_bytes, SIZE, step.row_bytes, 1, b, c,
+                step.target_stride, bias, 0, 0, step.out_width, slope,
+            )  # fmt: skip
+        else:
+            _full_1(
+                a, step.channels, step.plane_bytes, SIZE, step.row_bytes, 1, b, c,
+                step.target_stride, bias, 0, 0, step.out_width, slope,
+            )  # fmt: skip
 
 
 @operation(*_FIELDS)
@@ -96,17 +92,13 @@ def first_layer_stride_2_job(steps: Any, index: int, _scratch: int) -> None:
     slope = np.float32(step.slope)
     for panel in range(step.panels):
         b, c, bias = _panel_addresses(step, panel, index)
-        x = 0
-        while x < step.out_width:
-            x = min(x, step.out_width - ROWS)
-            if step.half == 1 and panel == step.panels - 1:
-                _half_2(
-                    a + x * 8, step.channels, step.plane_bytes, SIZE, step.row_bytes, 1, b,
-                    c + x * BLOCK, step.target_stride, bias, 0, 0, slope,
-                )  # fmt: skip
-            else:
-                _full_2(
-                    a + x * 8, step.channels, step.plane_bytes, SIZE, step.row_bytes, 1, b,
-                    c + x * BLOCK, step.target_stride, bias, 0, 0, slope,
-                )  # fmt: skip
-            x += ROWS
+        if step.half == 1 and panel == step.panels - 1:
+            _half_2(
+                a, step.channels, step.plane_bytes, SIZE, step.row_bytes, 1, b, c,
+                step.target_stride, bias, 0, 0, step.out_width, slope,
+            )  # fmt: skip
+        else:
+            _full_2(
+                a, step.channels, step.plane_bytes, SIZE, step.row_bytes, 1, b, c,
+                step.target_stride, bias, 0, 0, step.out_width, slope,
+            )  # fmt: skip
