@@ -20,12 +20,13 @@ from tinyyolo3.errors import (
     InputError,
     OutputError,
     TinyYoloError,
+    TrainingError,
     WeightsError,
     WeightsWarning,
 )
 
 if TYPE_CHECKING:
-    from tinyyolo3 import anchors, evaluate
+    from tinyyolo3 import anchors, evaluate, train
     from tinyyolo3.data.open import open_dataset
     from tinyyolo3.detections import Detection, Detections
     from tinyyolo3.detector import Detector
@@ -46,6 +47,7 @@ __all__ = [
     "InputError",
     "OutputError",
     "TinyYoloError",
+    "TrainingError",
     "WeightsError",
     "WeightsWarning",
     "__version__",
@@ -53,6 +55,7 @@ __all__ = [
     "evaluate",
     "load",
     "open_dataset",
+    "train",
     "warmup",
 ]
 
@@ -66,7 +69,7 @@ _HOMES = {
     "warmup": "tinyyolo3.engine.cpu.readiness",
 }
 #: Packages that are used by their own name, as ``tinyyolo3.evaluate.evaluate_coco``.
-_ROOMS = frozenset({"anchors", "evaluate"})
+_ROOMS = frozenset({"anchors", "evaluate", "train"})
 
 
 def __getattr__(name: str) -> object:

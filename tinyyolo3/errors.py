@@ -37,6 +37,10 @@ class KernelError(TinyYoloError):
     """A CUDA kernel that does not compile, is called wrongly, or does what a kernel must not."""
 
 
+class TrainingError(TinyYoloError):
+    """A training that cannot go on, or is not there to go on with."""
+
+
 class OutputError(TinyYoloError):
     """A result that could not be written."""
 

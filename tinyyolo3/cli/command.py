@@ -16,7 +16,18 @@ from contextlib import contextmanager
 from typing import NoReturn, TextIO
 
 import tinyyolo3
-from tinyyolo3.cli import adapt, anchors, data, detect, evaluate, info, profile, selftest, warmup
+from tinyyolo3.cli import (
+    adapt,
+    anchors,
+    data,
+    detect,
+    evaluate,
+    info,
+    profile,
+    selftest,
+    train,
+    warmup,
+)
 from tinyyolo3.cli.messages import report, show_warning
 from tinyyolo3.errors import DeviceWarning, InputError, TinyYoloError, WeightsWarning
 
@@ -60,6 +71,7 @@ def make_parser() -> ArgumentParser:
         ("data", data, "check labelled data, or change its form"),
         ("anchors", anchors, "find the anchors that fit a data set"),
         ("adapt", adapt, "make a model for other classes, to be trained"),
+        ("train", train, "teach a network, or go on with it"),
         ("evaluate", evaluate, "measure how good a detector is, as COCO and Darknet do"),
         ("warmup", warmup, "compile beforehand what detecting needs"),
         ("profile", profile, "measure where the time of a picture goes"),

@@ -15,13 +15,20 @@ INTERVAL_S = 0.1
 class Progress:
     """The bar: `show` draws it, `clear` takes it away before something else is printed."""
 
-    def __init__(self, total: int) -> None:
-        self._total = total
+    def __init__(self, total: int, *, pictures: int = 1) -> None:
+        """Begin with nothing done.
+
+        Args:
+            total: what `show` counts up to.
+            pictures: how many pictures each of these has.
+        """
+        self._total, self._pictures = total, pictures
         self._start = time.monotonic()
         self._before: int | None = None
         self._visible = False
         self._drawn = 0.0  # when
-        self._wanted = total >= FEWEST and sys.stderr is not None and sys.stderr.isatty()
+        #: Whether there is a terminal, and enough to do, for a bar.
+        self.wanted = total >= FEWEST and sys.stderr is not None and sys.stderr.isatty()
 
     def __enter__(self) -> "Progress":
         return self
@@ -34,12 +41,16 @@ class Progress:
     ) -> None:
         self.clear()
 
-    def show(self, done: int) -> None:
+    def show(self, done: int, note: str = "") -> None:
         """Draw the bar, if it is not there or was drawn a while ago.
 
         What is done at the first call took no time, another run did it.
+
+        Args:
+            done: of the total.
+            note: what else to say, after the bar.
         """
-        if not self._wanted:
+        if not self.wanted:
             return
         now = time.monotonic()
         if self._before is None:
@@ -48,7 +59,9 @@ class Progress:
             return
         self._visible, self._drawn = True, now
         columns = shutil.get_terminal_size().columns
-        line = describe_progress(done, self._total, now - self._start, self._before)[: columns - 1]
+        line = describe_progress(
+            done, self._total, now - self._start, self._before, pictures=self._pictures, note=note
+        )[: columns - 1]
         print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
 
     def clear(self) -> None:
@@ -58,19 +71,25 @@ class Progress:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def describe_progress(done: int, total: int, seconds: float, before: int = 0) -> str:
+def describe_progress(
+    done: int, total: int, seconds: float, before: int = 0, *, pictures: int = 1, note: str = ""
+) -> str:
     """Return the bar as text: how far, how fast, how much longer.
 
     Args:
-        done: pictures done.
+        done: how many are done.
         total: of how many.
         seconds: the time that it took.
         before: how many of those done had been done before.
+        pictures: how many pictures each has.
+        note: what else to say.
     """
     filled = BAR_WIDTH * done // total
     text = f"[{'#' * filled}{'-' * (BAR_WIDTH - filled)}] {done}/{total}"
+    if note:
+        text += f"  {note}"
     if done == before or seconds <= 0:
         return text
     speed = (done - before) / seconds
     minutes, rest = divmod(round((total - done) / speed), 60)
-    return f"{text}  {speed:.1f} pictures/s  {minutes}:{rest:02d} left"
+    return f"{text}  {speed * pictures:.1f} pictures/s  {minutes}:{rest:02d} left"

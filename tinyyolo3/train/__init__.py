@@ -1,4 +1,15 @@
-"""Training as AlexeyAB's Darknet does it: labels, the heads' deltas, the schedule and the step.
+"""Training as AlexeyAB's Darknet does it, with the way back of every layer written by hand.
 
-Everything here is plain NumPy: the numbers that anything quicker is held to.
+    from tinyyolo3.train import TrainingSettings, train
+
+    data = tinyyolo3.open_dataset("obj.data", split="train")
+    train("obj.cfg", data, "obj", settings=TrainingSettings(iterations=2000))
+
+What is plain NumPy here defines the numbers: `training_step` is an iteration, on one page. What
+trains in earnest computes the same by compiled loops (`iterate_in_place` over a `Propagation`).
 """
+
+from tinyyolo3.train.loop import TrainingResult, train
+from tinyyolo3.train.settings import TrainingSettings
+
+__all__ = ["TrainingResult", "TrainingSettings", "train"]

@@ -7,13 +7,14 @@ Going on from the checkpoint, these are cut: the iterations come again.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 from tinyyolo3.atomic import output_errors, whole_file
 from tinyyolo3.darknet.files import read_text
 from tinyyolo3.errors import DataError
 
 #: One row: a number for each column, the first being the iteration's.
-Row = tuple[float, ...]
+Row: TypeAlias = tuple[float, ...]
 
 
 @contextmanager

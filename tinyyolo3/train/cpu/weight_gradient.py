@@ -37,10 +37,10 @@ from tinyyolo3.engine.cpu.vectors import (
     as_floats,
     carray,
     copy_block,
+    zero_block,
 )
 from tinyyolo3.parallel import compiled
 from tinyyolo3.train.cpu.batch_map import BatchMap, map_fields
-from tinyyolo3.train.cpu.window import Window, copy_padded
 
 #: Pixels of a chunk: X's and dY's blocks of so many fill half of a second-level cache of 512 KB.
 CHUNK_PIXELS = 2048
@@ -55,6 +55,26 @@ _FIELDS = (
     "filters", "channel_blocks", "size", "stride_y", "stride_x", "dilation", "padding", "group",
     "filter_parts", "chunk_images", "bands", "splits", "partials", "partial_bytes",
 )  # fmt: skip
+
+
+@compiled
+def _copy_padded(step: Any, source: int, top: int, rows: int, columns: int, target: int) -> None:
+    """Copy rows of a block, `top` on, with zeros outside of the map."""
+    first = step.padding
+    end = min(columns, first + step.width)
+    for y in range(top, top + rows):
+        if y < 0 or y >= step.height:
+            for x in range(columns):
+                zero_block(target + x * BLOCK)
+        else:
+            line = source + y * step.width * BLOCK
+            for x in range(min(first, columns)):
+                zero_block(target + x * BLOCK)
+            for x in range(first, end):
+                copy_block(line + (x - first) * BLOCK, target + x * BLOCK)
+            for x in range(max(first, end), columns):
+                zero_block(target + x * BLOCK)
+        target += columns * BLOCK
 
 
 @compiled
@@ -159,7 +179,7 @@ def weight_gradient_job(steps: Any, index: int, scratch: int) -> None:
                 for n in range(images):
                     plane = source + n * step.source_image + block * step.source_stride
                     target = x + block * x_block + n * x_image
-                    copy_padded(step, plane, top, lines, columns, target)
+                    _copy_padded(step, plane, top, lines, columns, target)
         _chunk_sums(
             step, x, x_image, x_row, x_block, (image, images, band, rows),
             (first_block, end_block), filters, partial, 1 if chunk == begin else 0,
@@ -189,6 +209,23 @@ def weight_sums_job(steps: Any, index: int, scratch: int) -> None:
         for lane in range(lanes):
             for tap in range(step.taps):
                 plain[lane * step.taps + tap] = sums[tap * LANES + lane]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A convolution's window.
+
+    Attributes:
+        size: taps along an axis.
+        stride: (stride_y, stride_x) in pixels.
+        padding: rows and columns of zeros on each side, in pixels (with dilation already in it).
+        dilation: pixels from tap to tap.
+    """
+
+    size: int
+    stride: tuple[int, int] = (1, 1)
+    padding: int = 0
+    dilation: int = 1
 
 
 @dataclass(frozen=True)
@@ -264,7 +301,11 @@ def lower_weight_gradient(
         "images": x.images,
         "filters": gradient.channels,
         "channel_blocks": x.blocks,
-        **window.fields(),
+        "size": window.size,
+        "stride_y": window.stride[0],
+        "stride_x": window.stride[1],
+        "dilation": window.dilation,
+        "padding": window.padding,
         "group": cut.group,
         "filter_parts": cut.filter_parts,
         "chunk_images": cut.chunk_images,
