@@ -22,7 +22,7 @@ from tinyyolo3.arrays import FloatArray
 
 #: Width and height, px; and how many times larger a page is drawn.
 PAGE_PX = (1000, 700)
-_SCALE = 2
+DRAWN_SCALE = 2
 #: Heights of a page's digits, px, and the pen's width in digit heights.
 _HEIGHTS, _PEN_WIDTHS = (60, 190), (0.05, 0.13)
 #: Most that a template's points are off, of its units.
@@ -104,9 +104,10 @@ def draw_page(rng: Rng, kind: int) -> Scene:
         kind: the sheet: its colour by the remainder of 4; plain, ruled or squared by that of 3.
     """
     width, height = PAGE_PX
-    page = Image.new("RGB", (width * _SCALE, height * _SCALE), _SHEETS[kind % len(_SHEETS)])
+    sheet = _SHEETS[kind % len(_SHEETS)]
+    page = Image.new("RGB", (width * DRAWN_SCALE, height * DRAWN_SCALE), sheet)
     draw = ImageDraw.Draw(page)
-    _rule(rng, draw, kind % 3)
+    rule_page(rng, draw, kind % 3)
     ink = _INKS[int(rng.integers(len(_INKS)))]
     size = log_uniform(rng, *_HEIGHTS)
     pen = size * rng.uniform(*_PEN_WIDTHS)
@@ -117,7 +118,8 @@ def draw_page(rng: Rng, kind: int) -> Scene:
         x = rng.uniform(30, 140)
         while x + size < width - 20:
             digit, at = int(rng.integers(10)), (x, y + rng.normal(0, 0.05) * size)
-            boxes.append(_write(rng, draw, digit, at, size * rng.uniform(0.88, 1.12), pen, ink))
+            own = size * rng.uniform(0.88, 1.12)
+            boxes.append(write_with_pen(rng, draw, digit, at, own, pen, ink))
             digits.append(digit)
             x = boxes[-1][2] + size * rng.uniform(0.12, 0.5)
             if rng.random() < 0.15:  # the next number
@@ -128,20 +130,21 @@ def draw_page(rng: Rng, kind: int) -> Scene:
     return Scene(np.asarray(picture), corners, np.array(digits, np.int64))
 
 
-def _rule(rng: Rng, draw: ImageDraw.ImageDraw, lines: int) -> None:
-    width, height = PAGE_PX
+def rule_page(rng: Rng, draw: ImageDraw.ImageDraw, lines: int) -> None:
+    """Draw no lines (0), ruled ones (1) or squares (2) on a page that is drawn twice as large."""
+    width, height = (DRAWN_SCALE * side for side in PAGE_PX)
     if lines == 1:
-        for y in range(60, height, 44):
-            ends = (0, y * _SCALE, width * _SCALE, (y + rng.normal(0, 2)) * _SCALE)
-            draw.line(ends, fill=_LINES, width=3)
+        for y in range(60 * DRAWN_SCALE, height, 44 * DRAWN_SCALE):
+            end = y + rng.normal(0, 2) * DRAWN_SCALE
+            draw.line((0, y, width, end), fill=_LINES, width=3)
     if lines == 2:
-        for y in range(0, height, 28):
-            draw.line((0, y * _SCALE, width * _SCALE, y * _SCALE), fill=_SQUARES, width=2)
-        for x in range(0, width, 28):
-            draw.line((x * _SCALE, 0, x * _SCALE, height * _SCALE), fill=_SQUARES, width=2)
+        for y in range(0, height, 28 * DRAWN_SCALE):
+            draw.line((0, y, width, y), fill=_SQUARES, width=2)
+        for x in range(0, width, 28 * DRAWN_SCALE):
+            draw.line((x, 0, x, height), fill=_SQUARES, width=2)
 
 
-def _write(
+def write_with_pen(
     rng: Rng,
     draw: ImageDraw.ImageDraw,
     digit: int,
@@ -150,7 +153,20 @@ def _write(
     pen: float,
     ink: tuple[int, int, int],
 ) -> Box:
-    """Write a digit with its upper left corner about at a place, and return its ink's box, px."""
+    """Write a digit from its templates.
+
+    Args:
+        rng: decides its form and how it is written.
+        draw: of a page that is drawn twice as large.
+        digit: which.
+        at: about where its left and upper edges are, px of the page.
+        height: of the digit, px of the page.
+        pen: the pen's width, px of the page.
+        ink: its colour.
+
+    Returns:
+        Left, top, right and bottom of its ink, px of the page.
+    """
     forms = TEMPLATES[digit]
     form = forms[int(rng.integers(len(forms)))]
     # Where strokes share a point, a hand joins them: they are off by the same.
@@ -167,7 +183,7 @@ def _write(
         curve[:, 0] -= shear * (curve[:, 1] - height / 2)
         strokes.append(curve @ rotation.T + at)
     own_pen = pen * rng.uniform(0.9, 1.1)
-    draw_strokes(draw, [stroke * _SCALE for stroke in strokes], own_pen * _SCALE, ink)
+    draw_strokes(draw, [stroke * DRAWN_SCALE for stroke in strokes], own_pen * DRAWN_SCALE, ink)
     along: FloatArray = np.vstack(strokes)
     left, top = (along.min(axis=0) - own_pen / 2).tolist()
     right, bottom = (along.max(axis=0) + own_pen / 2).tolist()
