@@ -44,9 +44,9 @@ class TestInProcess:
         assert f"tinyyolo3 {verb} " in capsys.readouterr().out.split("examples:")[1]
 
     def test_unknown_verb_is_a_usage_error(self, command):
-        ending = command("train")
+        ending = command("teach")
         assert ending.status == 2
-        assert ending.err.startswith("error: argument VERB: invalid choice: 'train'")
+        assert ending.err.startswith("error: argument VERB: invalid choice: 'teach'")
         assert ending.err.count("\n") == 1
 
     @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 """What a cfg says about training, and what it may not say."""
 
+import math
+from dataclasses import replace
+
 import pytest
 
 from tinyyolo3.darknet.config import parse_config
-from tinyyolo3.errors import ConfigError
+from tinyyolo3.errors import ConfigError, InputError
 from tinyyolo3.network.build import build_graph
 from tinyyolo3.train.options import HeadRules, read_head_rules, read_training_options
 from tinyyolo3.train.schedule import Schedule
@@ -96,3 +99,66 @@ def test_an_option_that_would_change_what_is_learnt_is_refused(place, option, me
     own = config(**{place: option})
     with pytest.raises(ConfigError, match=message):
         read_training_options(own), read_head_rules(build_graph(own))
+
+
+def test_a_head_that_says_nothing_has_alexeyabs_defaults():
+    (rules,) = read_head_rules(build_graph(config())).values()
+    found = (rules.iou_loss, rules.iou_thresh_kind, rules.cls_normalizer, rules.max_delta)
+    assert found == ("mse", "iou", 1.0, math.inf)
+    assert (rules.label_smooth_eps, rules.class_multipliers, rules.scale_x_y) == (0.0, (), 1.0)
+    flags = (rules.objectness_smooth, rules.focal_loss, rules.show_details, rules.exact)
+    assert flags == (False, False, True, False)
+    assert (rules.lambda_coord, rules.lambda_noobj) == (1.0, 1.0)
+
+
+def test_what_decides_a_heads_loss_is_read():
+    head = """iou_loss=ciou
+iou_thresh_kind=giou
+cls_normalizer=.5
+max_delta=2
+label_smooth_eps=.1
+objectness_smooth=1
+focal_loss=1
+show_details=0
+scale_x_y=1.2"""
+    (rules,) = read_head_rules(build_graph(config(head=head))).values()
+    assert (rules.iou_loss, rules.iou_thresh_kind) == ("ciou", "giou")
+    assert (rules.cls_normalizer, rules.max_delta, rules.label_smooth_eps) == (0.5, 2.0, 0.1)
+    assert (rules.objectness_smooth, rules.focal_loss, rules.show_details) == (True, True, False)
+    assert rules.scale_x_y == 1.2
+
+
+@pytest.mark.parametrize(
+    ("head", "multipliers"),
+    [
+        ("counters_per_class=30,10", (1.0, 3.0)),
+        ("counters_per_class=0,8", (8.0, 1.0)),
+        ("counters_per_class=1,8\nmax_delta=5", (5.0, 1.0)),
+    ],
+)
+def test_counters_per_class_make_up_for_rare_classes_up_to_max_delta(head, multipliers):
+    (rules,) = read_head_rules(build_graph(config(head=head))).values()
+    assert rules.class_multipliers == multipliers
+
+
+def test_presets_change_how_deltas_are_taken_and_nothing_else():
+    graph = build_graph(config(head="iou_loss=giou\niou_normalizer=.3"))
+    (darknet,), (gradient,), (paper,) = (
+        read_head_rules(graph, preset).values() for preset in ("darknet", "gradient", "paper")
+    )
+    assert (darknet,) == tuple(read_head_rules(graph).values())
+    assert gradient == replace(darknet, exact=True)
+    assert paper == replace(gradient, lambda_coord=5.0, lambda_noobj=0.5)
+
+
+def test_a_preset_that_there_is_not_is_refused():
+    with pytest.raises(InputError, match="preset must be darknet, gradient, paper, not 'v9'"):
+        read_head_rules(build_graph(config()), "v9")
+
+
+def test_focal_loss_is_darknets_alone():
+    graph = build_graph(config(head="focal_loss=1"))
+    with pytest.raises(
+        ConfigError, match=r"x.cfg:15 \[yolo\] focal_loss=1 is of no loss's gradient"
+    ):
+        read_head_rules(graph, "paper")

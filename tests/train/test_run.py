@@ -1,6 +1,6 @@
 """A whole training: its files, going on to the same bits, and every way in which it ends early."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,52 +12,21 @@ from tinyyolo3.darknet.weights import Header, read_weights, write_weights
 from tinyyolo3.errors import InputError, OutputError
 from tinyyolo3.network.build import build_graph
 from tinyyolo3.network.parameters import network_slots
+from tinyyolo3.testing.training import CFG, Noise
 from tinyyolo3.testing.weights import random_weights
 from tinyyolo3.train import TrainingResult, TrainingSettings, train
 from tinyyolo3.train.averaging import average_decay, average_reference
-from tinyyolo3.train.batches import Batch
 from tinyyolo3.train.initial import initial_parameters
-from tinyyolo3.train.labels import Truths
 
-CFG = """
-[net]
-width=32
-height=16
-batch=2
-learning_rate=.01
-max_batches=6
-[convolutional]
-batch_normalize=1
-filters=4
-size=3
-stride=2
-pad=1
-activation=leaky
-[convolutional]
-filters=14
-size=1
-activation=linear
-[yolo]
-mask=0,1
-classes=2
-num=2
-anchors=6,6, 12,10
-"""
 #: Everything by plain loops: what is tested here is the same whatever computes it.
 SETTINGS = TrainingSettings(backend="reference", checkpoint_every=2)
 
 
-@dataclass(frozen=True)
-class Noise:
-    """Batches of noise, each by its iteration alone; sizes change if they are to."""
-
-    sizes_px: tuple[tuple[int, int], ...] = ((32, 16),)
-
-    def batch(self, iteration: int) -> Batch:
-        rng = np.random.default_rng(iteration)
-        size = self.sizes_px[iteration % len(self.sizes_px)]
-        truths = tuple(Truths(rng.uniform(0.2, 0.6, (2, 4)), rng.integers(0, 2, 2)) for _ in "ab")
-        return Batch(rng.uniform(0, 1, (2, 3, *size[::-1])).astype(np.float32), truths, size)
+@pytest.fixture(autouse=True)
+def without_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the plot out, which takes longer than everything else; but for its own test."""
+    if "plot" not in request.node.name:
+        monkeypatch.setattr("tinyyolo3.train.loop._can_draw", lambda *_: False)
 
 
 @pytest.fixture
@@ -107,7 +76,7 @@ class TestWhatItWrites:
         run(cfg, out)
         assert (out / "training.png").read_bytes().startswith(b"\x89PNG")
 
-    def test_without_matplotlib_it_goes_on_and_says_so(
+    def test_without_matplotlib_it_goes_on_without_a_plot_and_says_so(
         self, cfg: Path, out: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def refuse(path: Path) -> None:

@@ -171,29 +171,38 @@ LOOPS: dict[str, Callable[[int, int, FloatArray, FloatArray], None]] = {
 
 
 @compiled
-def activate_in_place(kind: int, values: FloatArray) -> None:
-    """Apply the activation ``ACTIVATIONS[kind]`` to a float32 array of one dimension.
+def activate(kind: int, source: FloatArray, target: FloatArray) -> None:
+    """Apply the activation ``ACTIVATIONS[kind]`` to float32 arrays of one dimension.
 
-    For compiled code, which has no use for names.
+    For compiled code, which has no use for names. Some loops are compiled to vector code only for
+    two arrays in different memory.
     """
-    count = values.size
+    count = source.size
     if kind == _LEAKY:
-        _leaky_core(0, count, values, values)
+        _leaky_core(0, count, source, target)
     elif kind == _RELU:
-        _relu_core(0, count, values, values)
+        _relu_core(0, count, source, target)
     elif kind == _RELU6:
-        _relu6_core(0, count, values, values)
+        _relu6_core(0, count, source, target)
     elif kind == _LOGISTIC:
-        _logistic_core(0, count, values, values)
+        _logistic_core(0, count, source, target)
     elif kind == _MISH:
-        _mish_core(0, count, values, values)
+        _mish_core(0, count, source, target)
     elif kind == _SWISH:
-        _swish_core(0, count, values, values)
+        _swish_core(0, count, source, target)
     elif kind == _HARD_MISH:
-        _hard_mish_core(0, count, values, values)
+        _hard_mish_core(0, count, source, target)
     elif kind == _TANH:
-        _tanh_core(0, count, values, values)
+        _tanh_core(0, count, source, target)
     elif kind == _ELU:
-        _elu_core(0, count, values, values)
+        _elu_core(0, count, source, target)
     elif kind == _SELU:
-        _selu_core(0, count, values, values)
+        _selu_core(0, count, source, target)
+    else:
+        _copy_core(0, count, source, target)
+
+
+@compiled
+def activate_in_place(kind: int, values: FloatArray) -> None:
+    """Apply the activation ``ACTIVATIONS[kind]`` to a float32 array of one dimension."""
+    activate(kind, values, values)

@@ -17,13 +17,13 @@ from tinyyolo3.boxes.iou import sides_of_boxes
 from tinyyolo3.errors import InputError
 from tinyyolo3.layers.yolo import split_anchors
 from tinyyolo3.parallel import parallel_for
-from tinyyolo3.train.iou_loss import BOX_LOSSES
+from tinyyolo3.train.head_arrays import HeadArrays, numbers_of
 from tinyyolo3.train.labels import Truths
 from tinyyolo3.train.loss import check_truths
 from tinyyolo3.train.loss_parts import LossParts, make_parts
 from tinyyolo3.train.options import HeadRules
 from tinyyolo3.train.targets import responsible_anchors
-from tinyyolo3.train.teach_numba import HeadArrays, HeadNumbers, teach_pictures
+from tinyyolo3.train.teach_numba import teach_pictures
 
 
 def head_deltas_numba(
@@ -73,31 +73,6 @@ def head_deltas_numba(
         np.zeros((n, 6)),
     )
     head.activated.flags.writeable = False  # one form for all calls
-    parallel_for(teach_pictures, n, head, _numbers(rules))
+    parallel_for(teach_pictures, n, head, numbers_of(rules))
     box, objectness, classes, responsible, iou, giou = head.sums.sum(axis=0).tolist()
     return out, make_parts(box, objectness, classes, int(responsible), iou, giou, rules)
-
-
-def _numbers(rules: HeadRules) -> HeadNumbers:
-    low = 0.5 * rules.label_smooth_eps
-    # Darknet's cls_normalizer stands with the multipliers alone.
-    heeded = rules.exact or bool(rules.class_multipliers)
-    return HeadNumbers(
-        BOX_LOSSES.index(rules.iou_loss),
-        rules.exact,
-        rules.objectness_smooth,
-        rules.focal_loss,
-        rules.iou_thresh < 1 and not rules.exact,
-        np.float32(rules.ignore_thresh),
-        np.float32(rules.truth_thresh),
-        np.float32(rules.lambda_coord * rules.iou_normalizer),
-        np.float32(rules.obj_normalizer),
-        np.float32(rules.lambda_noobj * rules.obj_normalizer),
-        np.float32(rules.cls_normalizer if heeded else 1.0),
-        np.float32(low),
-        np.float32(1 - rules.label_smooth_eps + low),
-        np.float32(rules.max_delta),
-        np.float32(rules.scale_x_y),
-        np.float32(rules.network_size_px[0]),
-        np.float32(rules.network_size_px[1]),
-    )

@@ -176,7 +176,7 @@ def read_head_rules(graph: Graph, preset: str = "darknet") -> Mapping[int, HeadR
         raise InputError(f"preset must be {', '.join(PRESETS)}, not {preset!r}")
     return {
         layer.index: replace(
-            _read_rules(graph.config.layers[layer.index], layer, graph.input_shape),
+            _read_rules(graph.config.layers[layer.index], layer, graph.input_shape, preset),
             **PRESETS[preset],
         )
         for layer in graph.layers
@@ -184,9 +184,14 @@ def read_head_rules(graph: Graph, preset: str = "darknet") -> Mapping[int, HeadR
     }
 
 
-def _read_rules(section: Section, head: Yolo, input_shape: tuple[int, int, int]) -> HeadRules:
+def _read_rules(
+    section: Section, head: Yolo, input_shape: tuple[int, int, int], preset: str
+) -> HeadRules:
     """Read a [yolo] section; what it does not say has AlexeyAB's defaults (parse_yolo)."""
     refuse_others(section, _HEAD_FOLLOWED)
+    if preset != "darknet" and section.flag("focal_loss"):
+        text = f"{section.quote('focal_loss')} is of no loss's gradient, so not of preset {preset}"
+        raise section.error(text, "focal_loss")
     numbers = section.numbers("anchors")
     total = section.integer("num", 1)
     max_delta = section.number("max_delta", math.inf, low=0.0, high=math.inf)

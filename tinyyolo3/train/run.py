@@ -124,14 +124,15 @@ class TrainingRun:
         batch = plan.source.batch(self.iteration + 1)
         height, width = batch.pictures.shape[2:]
         recipe, propagation = self._propagations.at((width, height))
-        result = iterate_in_place(
-            recipe,
-            propagation,
-            self._propagations.head_deltas,
-            self._checkpoint.state,
-            batch.pictures,
-            batch.truths,
-        )
+        with np.errstate(all="ignore"):  # the loss tells of numbers that are none
+            result = iterate_in_place(
+                recipe,
+                propagation,
+                self._propagations.head_deltas,
+                self._checkpoint.state,
+                batch.pictures,
+                batch.truths,
+            )
         if not math.isfinite(result.loss):
             self._give_up(result.iteration, f"the loss is {result.loss}")
         self._checkpoint = replace(self._checkpoint, state=result.state)

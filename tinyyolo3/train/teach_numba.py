@@ -4,68 +4,17 @@
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinyyolo3.parallel import compiled
+from tinyyolo3.train.head_arrays import HeadArrays, HeadNumbers
 from tinyyolo3.train.iou_loss import BOX_LOSSES
 from tinyyolo3.train.iou_loss_numba import write_overlap_gradient
 from tinyyolo3.train.loss import CLASS_GATE, FOCAL_ALPHA, FOCAL_EPS
 
 MSE = BOX_LOSSES.index("mse")
-
-
-class HeadNumbers(NamedTuple):
-    """`HeadRules` in numbers; `loss` is a position in `BOX_LOSSES` and sizes are of the network."""
-
-    loss: int
-    exact: bool
-    objectness_smooth: bool
-    focal_loss: bool
-    averages: bool
-    ignore_thresh: np.float32
-    truth_thresh: np.float32
-    box: np.float32
-    objectness: np.float32
-    no_objectness: np.float32
-    classes: np.float32
-    class_low: np.float32
-    class_high: np.float32
-    max_delta: np.float32
-    scale: np.float32
-    width_px: np.float32
-    height_px: np.float32
-
-
-class HeadArrays(NamedTuple):
-    """A head's arrays, with those of its truths.
-
-    Attributes:
-        activated, deltas: (N, A, 5 + classes, H, W).
-        anchors_px, anchors_unit: (A, 2) of the mask.
-        multipliers: (classes,).
-        boxes, sides, classes: (T, 4), (7, T) and (T,) of all pictures' truths.
-        responsible: (T, A), which anchors each makes its own.
-        starts: (N + 1,), where each picture's truths begin.
-        taught: (N, A, H, W), whether a prediction was taught a box.
-        sums: (N, 6): Σδ² of boxes, objectness and classes, the number of responsible predictions,
-            and their IoU and GIoU added up.
-    """
-
-    activated: NDArray[np.float32]
-    deltas: NDArray[np.float32]
-    anchors_px: NDArray[np.float32]
-    anchors_unit: NDArray[np.float64]
-    multipliers: NDArray[np.float32]
-    boxes: NDArray[np.float32]
-    sides: NDArray[np.float32]
-    classes: NDArray[np.int64]
-    responsible: NDArray[np.bool_]
-    starts: NDArray[np.int64]
-    taught: NDArray[np.bool_]
-    sums: NDArray[np.float64]
 
 
 @compiled
@@ -295,20 +244,19 @@ def _teach_classes(
         if rules.exact:
             own[place] *= rules.classes
         return
-    weight = one
     if rules.focal_loss:
         sure = found[place] + np.float32(FOCAL_EPS)
-        weight = np.float32(FOCAL_ALPHA) * (
-            (sure - one) * (two * sure * math.log(sure) + sure - one)
-        )
-    low = np.float32(0) if rules.focal_loss else rules.class_low
-    high = one if rules.focal_loss else rules.class_high
+        weight = (sure - one) * (two * sure * math.log(sure) + sure - one)
+        for entry in range(5, own.size):
+            wanted = one if entry == place else np.float32(0)
+            own[entry] = (wanted - found[entry]) * (np.float32(FOCAL_ALPHA) * weight)
+        return
     for entry in range(5, own.size):
-        own[entry] = ((high if entry == place else low) - found[entry]) * weight
+        wanted = rules.class_high if entry == place else rules.class_low
+        own[entry] = wanted - found[entry]
         if rules.exact:
             own[entry] *= rules.classes
-    if not rules.focal_loss:
-        own[place] *= multiplier if rules.exact else multiplier * rules.classes
+    own[place] *= multiplier if rules.exact else multiplier * rules.classes
 
 
 @compiled

@@ -84,5 +84,35 @@ def emit_route_gradient(builder: ir.IRBuilder, arguments: Sequence[Any]) -> None
     each_cell([_numbers(0)], give)
 
 
+def emit_pairs(builder: ir.IRBuilder, arguments: Sequence[Any]) -> None:
+    """Write ``f(x, row_bytes, step, count, gradient, target)`` for windows of 2 × 2 in a row.
+
+    They lie `step` bytes apart, all of them inside the map; otherwise as above.
+    """
+    x, row_bytes, step, count, gradient, target = arguments
+    cells = [integer(0), integer(BLOCK), row_bytes, shift(builder, row_bytes, BLOCK)]
+    lowest = vector(float(np.finfo(np.float32).min))
+
+    def window(_index: Any, state: Sequence[Any]) -> Sequence[Any]:
+        g_at, offset = state
+        largest, winner = lowest, _numbers(-1)
+        for number, cell in enumerate(cells):
+            value = load(builder, builder.add(x, builder.add(offset, cell)))
+            larger = builder.fcmp_ordered(">", value, largest)
+            largest = builder.select(larger, value, largest)
+            winner = builder.select(larger, _numbers(number), winner)
+        share = load(builder, g_at)
+        for number, cell in enumerate(cells):
+            place = builder.add(target, builder.add(offset, cell))
+            won = builder.icmp_signed("==", winner, _numbers(number))
+            own = builder.select(won, share, vector(0.0))
+            store(builder, builder.fadd(load(builder, place), own), place)
+        return [shift(builder, g_at, BLOCK), builder.add(offset, step)]
+
+    loop(builder, count, [gradient, integer(0)], window)
+
+
+#: ``route_pairs_to_maximum(x, row_bytes, step, count, gradient, target)``.
+route_pairs_to_maximum = kernel("tinyyolo3_route_pairs_to_maximum", emit_pairs, 6)
 #: ``route_to_maximum(x, row_bytes, rows, columns, gradient, target)``.
 route_to_maximum = kernel("tinyyolo3_route_to_maximum", emit_route_gradient, 6)

@@ -29,7 +29,7 @@ from tinyyolo3.arrays import FloatArray
 from tinyyolo3.engine.cpu.lowering import Lowered
 from tinyyolo3.engine.cpu.program import operation
 from tinyyolo3.engine.cpu.vectors import BLOCK, LANES, as_floats, carray, copy_block
-from tinyyolo3.layers.activation_loops import activate_in_place, exp_float32
+from tinyyolo3.layers.activation_loops import activate, exp_float32
 from tinyyolo3.parallel import compiled
 from tinyyolo3.train.cpu.batch_map import (
     PART_FIELDS,
@@ -41,7 +41,7 @@ from tinyyolo3.train.cpu.batch_map import (
 
 #: Kinds whose slope follows from the input alone.
 BY_INPUT = frozenset({"mish", "swish", "hard_mish"})
-#: Pixels that are copied and activated while they are in the first-level cache.
+#: Pixels that are activated while they are in the first-level cache.
 _RUN = 128
 
 _LEAKY, _RELU, _RELU6, _LOGISTIC, _MISH, _SWISH, _HARD_MISH, _TANH, _ELU, _SELU = (
@@ -140,20 +140,22 @@ def multiply_by_slope(kind: int, values: FloatArray, gradient: FloatArray) -> No
 
 
 @operation(*map_fields("source", "target"), *PART_FIELDS, "kind")
-def activation_job(steps: Any, index: int, _scratch: int) -> None:
+def activation_job(steps: Any, index: int, scratch: int) -> None:
     """Some pixels of one block of one image, from one map into another or in place."""
     step = carray(steps, 1)[0]
     image, block, start, count = plane_part(step, index)
     x = step.source + image * step.source_image + block * step.source_stride + start * BLOCK
     y = step.target + image * step.target_image + block * step.target_stride + start * BLOCK
-    done = 0
-    while done < count:
-        run = min(_RUN, count - done)
-        if x != y:
-            for pixel in range(done, done + run):
-                copy_block(x + pixel * BLOCK, y + pixel * BLOCK)
-        activate_in_place(step.kind, carray(as_floats(y + done * BLOCK), run * LANES))
-        done += run
+    for first in range(0, count, _RUN):
+        pixels = min(_RUN, count - first)
+        to = y + first * BLOCK
+        values = carray(as_floats(x + first * BLOCK), pixels * LANES)
+        # Some loops are compiled to vector code only for two arrays in different memory.
+        between = scratch if x == y else to
+        activate(step.kind, values, carray(as_floats(between), pixels * LANES))
+        if x == y:
+            for pixel in range(pixels):
+                copy_block(scratch + pixel * BLOCK, to + pixel * BLOCK)
 
 
 @operation(*map_fields("source", "gradient"), *PART_FIELDS, "kind")
@@ -173,7 +175,8 @@ def lower_activation(x: BatchMap, y: BatchMap, kind: str, jobs: int) -> list[Low
         return []
     fields, count = part_fields(x, jobs)
     maps = {**x.fields("source"), **y.fields("target")}
-    return [Lowered(activation_job, {**maps, **fields, "kind": ACTIVATIONS.index(kind)}, count)]
+    record = {**maps, **fields, "kind": ACTIVATIONS.index(kind)}
+    return [Lowered(activation_job, record, count, _RUN * BLOCK)]
 
 
 def lower_activation_backward(

@@ -41,24 +41,28 @@ from tinyyolo3.train.cpu.batch_map import (
     plane_part,
 )
 
+#: Pixels of all of a block's channels that are packed while they are in the first-level cache.
+_RUN = 128
+
 
 @operation("source", *map_fields("target"), *PART_FIELDS, "channels")
 def pack_batch_job(steps: Any, index: int, _scratch: int) -> None:
     """Plain to blocked: some pixels of one block of one image, spare lanes zero."""
     step = carray(steps, 1)[0]
     image, block, start, count = plane_part(step, index)
+    lanes = min(LANES, step.channels - block * LANES)
+    first = step.source + 4 * ((image * step.channels + block * LANES) * step.pixels + start)
     at = step.target + image * step.target_image + block * step.target_stride + start * BLOCK
-    target = carray(as_floats(at), count * LANES)
-    for lane in range(LANES):
-        channel = block * LANES + lane
-        if channel < step.channels:
-            plane = (image * step.channels + channel) * step.pixels + start
-            source = carray(as_floats(step.source + 4 * plane), count)
-            for pixel in range(count):
+    for run in range(0, count, _RUN):
+        length = min(_RUN, count - run)
+        target = carray(as_floats(at + run * BLOCK), length * LANES)
+        if lanes < LANES:
+            for pixel in range(length):
+                zero_block(at + (run + pixel) * BLOCK)
+        for lane in range(lanes):
+            source = carray(as_floats(first + 4 * (lane * step.pixels + run)), length)
+            for pixel in range(length):
                 target[pixel * LANES + lane] = source[pixel]
-        else:
-            for pixel in range(count):
-                target[pixel * LANES + lane] = 0
 
 
 @operation(*map_fields("source"), "target", *PART_FIELDS, "channels")
@@ -66,13 +70,16 @@ def unpack_batch_job(steps: Any, index: int, _scratch: int) -> None:
     """Blocked to plain: some pixels of one block of one image."""
     step = carray(steps, 1)[0]
     image, block, start, count = plane_part(step, index)
+    lanes = min(LANES, step.channels - block * LANES)
+    first = step.target + 4 * ((image * step.channels + block * LANES) * step.pixels + start)
     at = step.source + image * step.source_image + block * step.source_stride + start * BLOCK
-    source = carray(as_floats(at), count * LANES)
-    for lane in range(min(LANES, step.channels - block * LANES)):
-        plane = (image * step.channels + block * LANES + lane) * step.pixels + start
-        target = carray(as_floats(step.target + 4 * plane), count)
-        for pixel in range(count):
-            target[pixel] = source[pixel * LANES + lane]
+    for run in range(0, count, _RUN):
+        length = min(_RUN, count - run)
+        source = carray(as_floats(at + run * BLOCK), length * LANES)
+        for lane in range(lanes):
+            target = carray(as_floats(first + 4 * (lane * step.pixels + run)), length)
+            for pixel in range(length):
+                target[pixel] = source[pixel * LANES + lane]
 
 
 @operation(*map_fields("target"), *PART_FIELDS)

@@ -26,7 +26,7 @@ from tinyyolo3.engine.cpu.vectors import (
     scale_block,
     zero_block,
 )
-from tinyyolo3.engine.cpu.window_maximum import route_to_maximum
+from tinyyolo3.engine.cpu.window_maximum import route_pairs_to_maximum, route_to_maximum
 from tinyyolo3.train.cpu.batch_map import (
     PART_FIELDS,
     BatchMap,
@@ -74,7 +74,15 @@ def maxpool_gradient_job(steps: Any, index: int, _scratch: int) -> None:
             for column in range(step.width):
                 zero_block(target + cleared * row_bytes + column * BLOCK)
             cleared += 1
-        for column in range(step.out_width):
+        done = 0
+        if step.size == 2 and bottom - top == 2 and step.offset == 0:
+            done = min(step.out_width, (step.width - 2) // step.stride_x + 1)
+            if done > 0:
+                own = g + y * step.out_width * BLOCK
+                at = top * row_bytes
+                step_bytes = step.stride_x * BLOCK
+                route_pairs_to_maximum(x + at, row_bytes, step_bytes, done, own, target + at)
+        for column in range(done, step.out_width):
             left = column * step.stride_x - step.offset
             right = min(step.width, left + step.size)
             left = max(0, left)
