@@ -12,11 +12,11 @@ from tinyyolo3.testing.strategies import seeds
 from tinyyolo3.testing.tolerances import summation
 from tinyyolo3.train.cpu import weight_gradient
 from tinyyolo3.train.cpu.weight_gradient import (
-    Window,
     choose_cut,
     lower_weight_gradient,
     weight_gradient_bytes,
 )
+from tinyyolo3.train.cpu.window import Window
 
 CHANNELS = st.sampled_from([1, 3, LANES - 1, LANES, 2 * LANES + 3, 4 * LANES, 5 * LANES + 1])
 

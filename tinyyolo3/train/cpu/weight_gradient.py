@@ -13,6 +13,9 @@ many weights and few pixels there is one split, and the jobs share out the weigh
 pixels and few weights there are several; each has sums of its own, which `weight_sums_job` adds
 up in their order, so that the result depends on the cut, not on which thread was first.
 
+Pictures, of whose blocks nearly nothing is channels, have operations of their own
+(`picture_gradient`).
+
 Equals: `tinyyolo3.layers.convolution.backward.conv_backward_reference`, its second and third
 result. Lanes of dY and X beyond the last channel are summed up on their own and dropped.
 """
@@ -37,10 +40,15 @@ from tinyyolo3.engine.cpu.vectors import (
     as_floats,
     carray,
     copy_block,
-    zero_block,
 )
 from tinyyolo3.parallel import compiled
 from tinyyolo3.train.cpu.batch_map import BatchMap, map_fields
+from tinyyolo3.train.cpu.picture_gradient import (
+    lower_picture_gradient,
+    picture_gradient_bytes,
+    serves_picture,
+)
+from tinyyolo3.train.cpu.window import Window, copy_padded
 
 #: Pixels of a chunk: X's and dY's blocks of so many fill half of a second-level cache of 512 KB.
 CHUNK_PIXELS = 2048
@@ -55,26 +63,6 @@ _FIELDS = (
     "filters", "channel_blocks", "size", "stride_y", "stride_x", "dilation", "padding", "group",
     "filter_parts", "chunk_images", "bands", "splits", "partials", "partial_bytes",
 )  # fmt: skip
-
-
-@compiled
-def _copy_padded(step: Any, source: int, top: int, rows: int, columns: int, target: int) -> None:
-    """Copy rows of a block, `top` on, with zeros outside of the map."""
-    first = step.padding
-    end = min(columns, first + step.width)
-    for y in range(top, top + rows):
-        if y < 0 or y >= step.height:
-            for x in range(columns):
-                zero_block(target + x * BLOCK)
-        else:
-            line = source + y * step.width * BLOCK
-            for x in range(min(first, columns)):
-                zero_block(target + x * BLOCK)
-            for x in range(first, end):
-                copy_block(line + (x - first) * BLOCK, target + x * BLOCK)
-            for x in range(max(first, end), columns):
-                zero_block(target + x * BLOCK)
-        target += columns * BLOCK
 
 
 @compiled
@@ -179,7 +167,7 @@ def weight_gradient_job(steps: Any, index: int, scratch: int) -> None:
                 for n in range(images):
                     plane = source + n * step.source_image + block * step.source_stride
                     target = x + block * x_block + n * x_image
-                    _copy_padded(step, plane, top, lines, columns, target)
+                    copy_padded(step, plane, top, lines, columns, target)
         _chunk_sums(
             step, x, x_image, x_row, x_block, (image, images, band, rows),
             (first_block, end_block), filters, partial, 1 if chunk == begin else 0,
@@ -209,23 +197,6 @@ def weight_sums_job(steps: Any, index: int, scratch: int) -> None:
         for lane in range(lanes):
             for tap in range(step.taps):
                 plain[lane * step.taps + tap] = sums[tap * LANES + lane]
-
-
-@dataclass(frozen=True)
-class Window:
-    """A convolution's window.
-
-    Attributes:
-        size: taps along an axis.
-        stride: (stride_y, stride_x) in pixels.
-        padding: rows and columns of zeros on each side, in pixels (with dilation already in it).
-        dilation: pixels from tap to tap.
-    """
-
-    size: int
-    stride: tuple[int, int] = (1, 1)
-    padding: int = 0
-    dilation: int = 1
 
 
 @dataclass(frozen=True)
@@ -271,6 +242,8 @@ def _partial_bytes(x: BatchMap, gradient: BatchMap, window: Window) -> int:
 
 def weight_gradient_bytes(x: BatchMap, gradient: BatchMap, window: Window, jobs: int) -> int:
     """Return how much shared memory `lower_weight_gradient` needs."""
+    if serves_picture(x, window):
+        return picture_gradient_bytes(x, gradient, window, jobs)
     return _partial_bytes(x, gradient, window) * choose_cut(x, gradient, window, jobs).splits
 
 
@@ -288,6 +261,8 @@ def lower_weight_gradient(
         jobs: into how many to cut the work, where it is large enough. The order of the sums
             depends on it.
     """
+    if serves_picture(x, window):
+        return lower_picture_gradient(x, gradient, window, target, partials, jobs)
     cut = choose_cut(x, gradient, window, jobs)
     partial_bytes = _partial_bytes(x, gradient, window)
     sums = {"partials": partials, "partial_bytes": partial_bytes, "splits": cut.splits}
@@ -301,11 +276,7 @@ def lower_weight_gradient(
         "images": x.images,
         "filters": gradient.channels,
         "channel_blocks": x.blocks,
-        "size": window.size,
-        "stride_y": window.stride[0],
-        "stride_x": window.stride[1],
-        "dilation": window.dilation,
-        "padding": window.padding,
+        **window.fields(),
         "group": cut.group,
         "filter_parts": cut.filter_parts,
         "chunk_images": cut.chunk_images,
