@@ -39,7 +39,6 @@ from tinyyolo3.engine.cpu.vectors import (
     add_block,
     as_floats,
     carray,
-    copy_block,
 )
 from tinyyolo3.parallel import compiled
 from tinyyolo3.train.cpu.batch_map import BatchMap, map_fields
@@ -175,28 +174,37 @@ def weight_gradient_job(steps: Any, index: int, scratch: int) -> None:
 
 
 @operation(
-    "partials", "partial_bytes", "splits", "channels", "channel_blocks", "taps", "target",
+    "partials", "partial_bytes", "splits", "filters", "channels", "channel_blocks", "taps",
+    "target",
 )  # fmt: skip
 def weight_sums_job(steps: Any, index: int, scratch: int) -> None:
-    """One filter's gradient in plain order: the sum of the splits' sums."""
+    """One tile of filters' gradients in plain order: the sum of the splits' sums.
+
+    A tile's sums lie together, so they are read from the first to the last.
+    """
     step = carray(steps, 1)[0]
-    tile = index // OUTER_ROWS
-    sums = carray(as_floats(scratch), step.taps * LANES)
-    target = step.target + 4 * index * step.channels * step.taps
+    vectors = step.taps * OUTER_ROWS
+    size = step.channels * step.taps
+    filters = min(OUTER_ROWS, step.filters - index * OUTER_ROWS)
     for block in range(step.channel_blocks):
-        first = (tile * step.channel_blocks + block) * step.taps * TILE_VECTOR_BYTES
-        first += step.partials + (index - tile * OUTER_ROWS) * BLOCK
-        for tap in range(step.taps):
-            at = first + tap * TILE_VECTOR_BYTES
-            copy_block(at, scratch + tap * BLOCK)
-            for split in range(1, step.splits):
+        at = step.partials + (index * step.channel_blocks + block) * vectors * BLOCK
+        if step.splits > 1:
+            for i in range(vectors):
+                add_block(at + i * BLOCK, at + step.partial_bytes + i * BLOCK, scratch + i * BLOCK)
+            for split in range(2, step.splits):
                 other = at + split * step.partial_bytes
-                add_block(scratch + tap * BLOCK, other, scratch + tap * BLOCK)
+                for i in range(vectors):
+                    total = scratch + i * BLOCK
+                    add_block(total, other + i * BLOCK, total)
+            at = scratch
+        sums = carray(as_floats(at), vectors * LANES)
         lanes = min(LANES, step.channels - block * LANES)
-        plain = carray(as_floats(target + 4 * block * LANES * step.taps), lanes * step.taps)
-        for lane in range(lanes):
-            for tap in range(step.taps):
-                plain[lane * step.taps + tap] = sums[tap * LANES + lane]
+        for row in range(filters):
+            first = (index * OUTER_ROWS + row) * size + block * LANES * step.taps
+            plain = carray(as_floats(step.target + 4 * first), lanes * step.taps)
+            for lane in range(lanes):
+                for tap in range(step.taps):
+                    plain[lane * step.taps + tap] = sums[(tap * OUTER_ROWS + row) * LANES + lane]
 
 
 @dataclass(frozen=True)
@@ -289,13 +297,15 @@ def lower_weight_gradient(
     padded = cut.group * cut.chunk_images * lines * columns * BLOCK if window.padding else 0
     add = {
         **sums,
+        "filters": gradient.channels,
         "channels": x.channels,
         "channel_blocks": x.blocks,
         "taps": window.size**2,
         "target": target,
     }
+    tiles = -(-gradient.channels // OUTER_ROWS)
     count = -(-x.blocks // cut.group) * cut.filter_parts * cut.splits
     return [
         Lowered(weight_gradient_job, record, count, padded),
-        Lowered(weight_sums_job, add, gradient.channels, window.size**2 * BLOCK),
+        Lowered(weight_sums_job, add, tiles, window.size**2 * TILE_VECTOR_BYTES),
     ]
