@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from digits.clutter import is_free
+from digits.glyphs import CANVAS, Glyph
 from digits.pages import PAGE_PX, draw_page
 from digits.scenes import MOST_DIGITS, SIZE, Placed, Scene, draw_scene, lay_ink
-from digits.writer import STROKES, Style, Writer, draw_style, make_writer, write_digit
+from digits.writer import BLURRED, STROKES, Style, Writer, draw_style, make_writer, write_digit
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,22 @@ def test_a_written_digit_lies_tight_in_its_box(writer: Writer) -> None:
         inside = solid[top:bottom, left:right]
         assert inside.sum() == solid.sum()
         assert all(edge.any() for edge in (inside[0], inside[-1], inside[:, 0], inside[:, -1]))
+
+
+def test_a_written_digit_is_the_one_that_its_label_says() -> None:
+    # Each digit's only glyph is a block, the wider the greater the digit.
+    glyphs = []
+    for digit in range(10):
+        grey = np.zeros((CANVAS, CANVAS), np.uint8)
+        grey[18:78, 45 - 4 * digit : 51 + 4 * digit] = 255
+        glyphs.append((Glyph(digit, grey, grey, (0.4, 0.5), 0.0, False),))
+    rng, aspects = np.random.default_rng(0), [[] for _ in range(10)]
+    for _ in range(400):
+        ink = write_digit(rng, Writer(tuple(glyphs)), Style(BLURRED, 2.0, 0.0, 0.0, 0.0))
+        aspects[ink.digit].append(ink.aspect)
+    means = [np.mean(of_digit) for of_digit in aspects]
+    assert means == sorted(means)
+    assert np.diff(means).min() > 0.05
 
 
 def test_ink_on_a_sheet_lies_tight_in_its_box(writer: Writer) -> None:
