@@ -69,6 +69,7 @@ class Tiling:
     Attributes:
         filtering: the algorithm along each axis.
         columns: tiles side by side.
+        image_tiles: tiles of one picture.
         tiles: tiles in all.
         fused: whether a job takes a block of tiles through all stages.
         jobs: how many such jobs; 1 if not fused.
@@ -76,6 +77,7 @@ class Tiling:
 
     filtering: Filtering
     columns: int
+    image_tiles: int
     tiles: int
     fused: bool
     jobs: int
@@ -92,19 +94,22 @@ def _tile_rows(tiles: int) -> int:
     return -(-tiles // ROWS)
 
 
-def tile_map(filtering: Filtering, channels: int, height: int, width: int) -> Tiling:
-    """Return the tiling for an output of `height` × `width`."""
+def tile_map(
+    filtering: Filtering, channels: int, height: int, width: int, images: int = 1
+) -> Tiling:
+    """Return the tiling for outputs of `height` × `width` of so many pictures."""
     columns = -(-width // filtering.m)
-    tiles = columns * -(-height // filtering.m)
+    image_tiles = columns * -(-height // filtering.m)
+    tiles = image_tiles * images
     if channels >= SPLIT_CHANNELS or tiles <= SPLIT_TILES:
-        return Tiling(filtering, columns, tiles, False, 1)
+        return Tiling(filtering, columns, image_tiles, tiles, False, 1)
     vectors = filtering.products**2 * (packing.blocks(channels) + PANEL)
     fitting = TILE_CACHE_BYTES // (vectors * BLOCK)
     most = max(1, min(4, fitting // ROWS))
     # An even number of jobs, as equal as may be: a thread that has one more than the others keeps
     # all of them waiting.
     jobs = -(-_tile_rows(tiles) // most)
-    return Tiling(filtering, columns, tiles, True, min(jobs + jobs % 2, _tile_rows(tiles)))
+    return Tiling(filtering, columns, image_tiles, tiles, True, min(jobs + jobs % 2, _tile_rows(tiles)))
 
 
 def arithmetic_of(algorithm: str) -> Arithmetic:
@@ -134,7 +139,9 @@ def merged_parts(layer: specs.Convolutional) -> int:
     return 1
 
 
-def candidates(layer: specs.Convolutional, precision: str = "fp32") -> Iterator[Candidate]:
+def candidates(
+    layer: specs.Convolutional, precision: str = "fp32", images: int = 1
+) -> Iterator[Candidate]:
     """Yield the ways to compute a convolution that is neither depthwise nor the first layer.
 
     Args:
@@ -142,11 +149,12 @@ def candidates(layer: specs.Convolutional, precision: str = "fp32") -> Iterator[
         precision: "bf16" for products in bfloat16, beside Winograd's in float32: where that saves
             more than half of the multiplications it stays the quicker. Sums over few channels stay
             in float32: there rounding shows most, and less is gained.
+        images: how many pictures are computed together.
     """
     parts = merged_parts(layer)
     channels, filters = layer.input_shapes[0][0] // parts, layer.filters // parts
     _, height, width = layer.output_shape
-    pixels = -(-height * width // ROWS) * ROWS
+    pixels = -(-images * height * width // ROWS) * ROWS
     depth, wide = packing.blocks(channels) * LANES, packing.panels(filters) * packing.WIDTH
     taps = layer.size**2
     plain_bytes = 4 * depth * wide * taps
@@ -160,7 +168,7 @@ def candidates(layer: specs.Convolutional, precision: str = "fp32") -> Iterator[
         return
     copies = pixels * packing.blocks(channels) * taps
     seconds += copies * COPY_S
-    if filters > height * width:
+    if filters > images * height * width:
         size = copies * BLOCK // arithmetic.channels
         yield Candidate(f"im2col shared{suffix}", seconds, plain_bytes, size)
     else:
@@ -169,14 +177,14 @@ def candidates(layer: specs.Convolutional, precision: str = "fp32") -> Iterator[
         return
     for filtering in FILTERINGS.values():
         if filtering.stride == layer.stride[0]:
-            yield _winograd(layer, filtering, channels, filters)
+            yield _winograd(layer, filtering, channels, filters, images)
 
 
 def _winograd(
-    layer: specs.Convolutional, filtering: Filtering, channels: int, filters: int
+    layer: specs.Convolutional, filtering: Filtering, channels: int, filters: int, images: int
 ) -> Candidate:
     _, height, width = layer.output_shape
-    tiling = tile_map(filtering, channels, height, width)
+    tiling = tile_map(filtering, channels, height, width, images)
     squares = filtering.products**2
     rows = _tile_rows(tiling.tiles) * ROWS
     depth, wide = packing.blocks(channels) * LANES, packing.panels(filters) * packing.WIDTH

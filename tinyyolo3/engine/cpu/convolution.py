@@ -114,8 +114,8 @@ def place_block(source: int, target: int, pixel_bytes: int) -> None:
 
 #: Where a window's pixels lie in the map.
 _WINDOW = (
-    "source", "source_stride", "blocks", "height", "width", "out_width", "size", "stride_y",
-    "stride_x", "dilation", "padding", "pixels", "chunk",
+    "source", "source_stride", "blocks", "height", "width", "out_height", "out_width", "size",
+    "stride_y", "stride_x", "dilation", "padding", "pixels", "chunk",
 )  # fmt: skip
 
 
@@ -124,9 +124,13 @@ def gather_window(
     step: Any, block: int, tap_y: int, tap_x: int, first: int, rows: int, target: int
 ) -> None:
     """Copy one position of the window for some output pixels: one block each, zero outside."""
-    y = first // step.out_width
-    x = first - y * step.out_width
-    plane = step.source + block * step.source_stride
+    line = first // step.out_width
+    x = first - line * step.out_width
+    # Several pictures' maps may lie one after the other.
+    image = line // step.out_height
+    y = line - image * step.out_height
+    image_bytes = step.height * step.width * BLOCK
+    plane = step.source + block * step.source_stride + image * image_bytes
     pixel_bytes = step.pixel_bytes
     shift_y = tap_y * step.dilation - step.padding
     shift_x = tap_x * step.dilation - step.padding
@@ -144,6 +148,9 @@ def gather_window(
         if x == step.out_width:
             x = 0
             y += 1
+            if y == step.out_height:
+                y = 0
+                plane += image_bytes
 
 
 @operation(*_WINDOW, "pixel_bytes", "target")

@@ -128,7 +128,7 @@ def lower_multiply(low: Lowering, step: Step, packed: PackedWeights | None) -> l
 
 def _multiply(low: Lowering, step: Step, product: Fields, fields: Fields, runs: int) -> Lowered:
     assert step.output is not None
-    pixels = step.output.shape[1] * step.output.shape[2]
+    pixels = low.images * step.output.shape[1] * step.output.shape[2]
     panels = packing.panels(step.output.shape[0])
     panel_bytes = product["panel_bytes"]
     assert isinstance(panel_bytes, int)
@@ -154,13 +154,14 @@ def _window(low: Lowering, step: Step) -> dict[str, int]:
         "blocks": packing.blocks(place.shape[0]),
         "height": place.shape[1],
         "width": place.shape[2],
+        "out_height": output.shape[1],
         "out_width": output.shape[2],
         "size": layer.size,
         "stride_y": layer.stride[0],
         "stride_x": layer.stride[1],
         "dilation": layer.dilation,
         "padding": layer.padding * layer.dilation,
-        "pixels": output.shape[1] * output.shape[2],
+        "pixels": low.images * output.shape[1] * output.shape[2],
     }
 
 
@@ -205,7 +206,7 @@ def lower_winograd(low: Lowering, step: Step, packed: PackedWeights | None) -> l
     assert place is not None
     assert output is not None
     name = step.algorithm.split()[1]
-    tiling = tile_map(FILTERINGS[name], place.shape[0], *output.shape[1:])
+    tiling = tile_map(FILTERINGS[name], place.shape[0], *output.shape[1:], low.images)
     record = {
         **_epilogue(low, step, packed),
         **_tiles(tiling, place, output),
@@ -244,6 +245,7 @@ def _tiles(tiling: Tiling, place: Place, output: Place) -> Fields:
         "out_height": output.shape[1],
         "out_width": output.shape[2],
         "tiles_x": tiling.columns,
+        "image_tiles": tiling.image_tiles,
         "tiles": tiling.tiles,
         "padded_tiles": tiling.padded,
         "distinct": len(filtering.distinct_weights) ** 2,
@@ -293,7 +295,6 @@ def lower_depthwise(low: Lowering, step: Step, packed: PackedWeights | None) -> 
     record = {
         **_window(low, step),
         **_epilogue(low, step, packed),
-        "out_height": out_height,
         "bands": bands,
     }
     return [Lowered(depthwise.depthwise_job, record, blocks * bands)]

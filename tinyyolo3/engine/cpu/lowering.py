@@ -39,6 +39,7 @@ class Lowering:
         weights: the packed weights of each step, by its index.
         orders: addresses of the tables of Winograd products, by the algorithm's name.
         workers: how many will share out the jobs.
+        images: how many pictures' maps lie one after the other in each block.
     """
 
     graph: Graph
@@ -47,6 +48,7 @@ class Lowering:
     weights: Mapping[int, PackedWeights]
     orders: Mapping[str, int]
     workers: int
+    images: int = 1
 
     @property
     def jobs(self) -> int:

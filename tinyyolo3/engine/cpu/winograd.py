@@ -13,6 +13,9 @@ With few channels, a job takes a block of tiles through all three within its sec
 for all tiles (`winograd_input_job`, a job per block of channels), then each job takes one panel of
 filters through the other two (`winograd_output_job`), reading each weight once.
 
+Several pictures' maps may lie one after the other in each block; their tiles are counted through, so
+that a batch shares each weight that is read.
+
 The mathematics is in `toom_cook`. What it equals, up to rounding:
 `tinyyolo3.layers.convolution.reference.conv_forward_reference`.
 """
@@ -40,9 +43,18 @@ EDGE_BYTES = 9 * 9 * BLOCK
 _FIELDS = (
     "transform", "back", "m", "products", "extent", "stride", "padding",
     "source", "source_stride", "blocks", "height", "width", "out_height", "out_width",
-    "tiles_x", "tiles", "padded_tiles", "weights", "distinct", "order", "panels", "half",
+    "tiles_x", "image_tiles", "tiles", "padded_tiles", "weights", "distinct", "order", "panels", "half",
     "target", "target_stride", "bias", "residual", "residual_stride", "slope",
 )  # fmt: skip
+
+
+@compiled
+def find_tile(step: Any, tile: int) -> tuple[int, int, int]:
+    """Return a tile's picture, and its row and column among that picture's tiles."""
+    image = tile // step.image_tiles
+    tile -= image * step.image_tiles
+    tile_y = tile // step.tiles_x
+    return image, tile_y, tile - tile_y * step.tiles_x
 
 
 @compiled
@@ -51,14 +63,13 @@ def transform_inputs(
 ) -> None:
     """Transform tiles of one block of channels; `target` is the first tile's first product."""
     row = step.width * BLOCK
-    plane = step.source + block * step.source_stride
     product = step.padded_tiles * BLOCK
     extent = step.extent
     for i in range(count):
-        tile_y = (first + i) // step.tiles_x
-        tile_x = (first + i) - tile_y * step.tiles_x
+        image, tile_y, tile_x = find_tile(step, first + i)
         y = tile_y * step.m * step.stride - step.padding
         x = tile_x * step.m * step.stride - step.padding
+        plane = step.source + block * step.source_stride + image * step.height * row
         inside = y >= 0 and x >= 0 and y + extent <= step.height and x + extent <= step.width
         if inside:
             source = plane + y * row + x * BLOCK
@@ -115,11 +126,10 @@ def transform_outputs(
     bias = step.bias + block * BLOCK
     slope = np.float32(step.slope)
     for i in range(count):
-        tile_y = (first + i) // step.tiles_x
-        tile_x = (first + i) - tile_y * step.tiles_x
+        image, tile_y, tile_x = find_tile(step, first + i)
         y = tile_y * step.m
         x = tile_x * step.m
-        offset = y * row + x * BLOCK
+        offset = (image * step.out_height + y) * row + x * BLOCK
         if y + step.m <= step.out_height and x + step.m <= step.out_width:
             residual = other + offset if other != 0 else 0
             call_output_transform(
