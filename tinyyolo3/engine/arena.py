@@ -1,6 +1,6 @@
 """The arena: buffers that are not needed at the same time may lie on each other."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tinyyolo3.engine.plan import Buffer, Step
 
@@ -28,12 +28,19 @@ def assign_offsets(
     Returns:
         The buffers, and the arena's size.
     """
+    return lay_out([buffers_of(step) for step in steps], sizes, alignment)
+
+
+def lay_out(
+    touched: Sequence[Iterable[int]], sizes: Sequence[int], alignment: int
+) -> tuple[tuple[Buffer, ...], int]:
+    """Do what `assign_offsets` does, told the buffers that each step reads or writes."""
     first: dict[int, int] = {}
     last: dict[int, int] = {}
-    for number, step in enumerate(steps):
-        for buffer in buffers_of(step):
-            first.setdefault(buffer, number)
-            last[buffer] = number
+    for number, buffers in enumerate(touched):
+        for index in buffers:
+            first.setdefault(index, number)
+            last[index] = number
     placed: dict[int, Buffer] = {}
     for index in sorted(first, key=lambda i: (-sizes[i], first[i])):
         size = -(-sizes[index] // alignment) * alignment
@@ -43,5 +50,5 @@ def assign_offsets(
             if overlaps and other.offset < offset + size:
                 offset = max(offset, other.offset + other.bytes)
         placed[index] = Buffer(offset, size, first[index], last[index])
-    buffers = tuple(placed.get(i, Buffer(0, 0, 0, 0)) for i in range(len(sizes)))
-    return buffers, max((b.offset + b.bytes for b in buffers), default=0)
+    found = tuple(placed.get(i, Buffer(0, 0, 0, 0)) for i in range(len(sizes)))
+    return found, max((b.offset + b.bytes for b in found), default=0)

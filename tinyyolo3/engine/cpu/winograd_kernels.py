@@ -90,13 +90,14 @@ def _differ_in_signs(x: Matrix, y: Matrix) -> bool:
     return bool(same and np.count_nonzero(np.abs(x) > ZERO) > 2 and np.abs(x - y).max() > ZERO)
 
 
-def emit_input_transform(filtering: Filtering) -> Emit:
-    """Return the emitter of ``f(source, row_bytes, target, product_bytes)``."""
+def emit_transform(matrix: Matrix) -> Emit:
+    """Return the emitter of ``f(source, row_bytes, target, product_bytes)``: `M d Mᵀ`."""
+    products, extent = matrix.shape
 
     def emit(builder: ir.IRBuilder, arguments: Sequence[Any]) -> None:
         source, row_bytes, target, product_bytes = arguments
         columns = []
-        for x in range(filtering.extent):
+        for x in range(extent):
             rows = [
                 load(
                     builder,
@@ -106,13 +107,13 @@ def emit_input_transform(filtering: Filtering) -> Emit:
                         x * BLOCK,
                     ),
                 )
-                for y in range(filtering.extent)
+                for y in range(extent)
             ]
-            columns.append(apply_rows(builder, filtering.inputs, rows))
-        for i in range(filtering.products):
-            products = apply_rows(builder, filtering.inputs, [column[i] for column in columns])
-            for j, value in enumerate(products):
-                number = integer(i * filtering.products + j)
+            columns.append(apply_rows(builder, matrix, rows))
+        for i in range(products):
+            transformed = apply_rows(builder, matrix, [column[i] for column in columns])
+            for j, value in enumerate(transformed):
+                number = integer(i * products + j)
                 store(builder, value, builder.add(target, builder.mul(product_bytes, number)))
 
     return emit
@@ -167,7 +168,7 @@ def emit_output_transform(filtering: Filtering) -> Emit:
 def _kernels(name: str, symbol: str) -> tuple[Any, Any]:
     filtering = FILTERINGS[name]
     return (
-        kernel(f"tinyyolo3_inputs_{symbol}", emit_input_transform(filtering), 4),
+        kernel(f"tinyyolo3_inputs_{symbol}", emit_transform(filtering.inputs), 4),
         kernel(f"tinyyolo3_outputs_{symbol}", emit_output_transform(filtering), 7, 1),
     )
 
