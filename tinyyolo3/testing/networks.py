@@ -27,6 +27,8 @@ from tinyyolo3.testing.weights import random_weights
 
 #: What OpenCV 4's importer knows; it refuses the others (darknet_io.cpp setActivation).
 OPENCV_ACTIVATIONS = ("linear", "leaky", "relu", "logistic", "swish", "mish", "tanh")
+#: Activations without a kink: near one, rounding would decide which of two slopes counts.
+SMOOTH_ACTIVATIONS = ("linear", "logistic", "mish", "swish", "tanh", "elu")
 #: No map of a drawn network is larger.
 MAX_SIDE = 48
 MAX_CHANNELS = 24
@@ -42,6 +44,7 @@ class _Draft:
         draw: Hypothesis's.
         opencv: whether to keep to what OpenCV reads as Darknet does.
         wide: whether to draw many channels, and often such numbers as fill vectors.
+        smooth: whether to draw smooth activations alone.
         input_shape: of the network.
         sections: the layers' text.
         shapes: the layers' outputs.
@@ -51,6 +54,7 @@ class _Draft:
     draw: st.DrawFn
     opencv: bool
     wide: bool
+    smooth: bool
     input_shape: Shape
     sections: list[str]
     shapes: list[Shape]
@@ -94,6 +98,8 @@ class _Draft:
     def activation(self) -> str | None:
         """Draw an activation; None leaves it to the flavour's default."""
         known: tuple[str, ...] = OPENCV_ACTIVATIONS if self.opencv else ACTIVATIONS
+        if self.smooth:
+            return self.draw(st.sampled_from(SMOOTH_ACTIVATIONS))
         return self.draw(st.sampled_from([*known, None]))
 
 
@@ -103,6 +109,7 @@ def network_configs(
     *,
     opencv: bool = False,
     wide: bool = False,
+    trainable: bool = False,
     max_blocks: int = 8,
     min_side: int = 8,
 ) -> str:
@@ -112,18 +119,21 @@ def network_configs(
         draw: given by Hypothesis.
         opencv: keep to what OpenCV 4's Darknet importer supports with Darknet's meaning.
         wide: draw up to `MAX_WIDE_CHANNELS` channels, and residual blocks.
+        trainable: draw layers that a gradient can pass, smooth activations, and a head at the end.
         max_blocks: how many blocks of one to three sections stand between input and tail.
         min_side: of the network's input in pixels; at most 40.
     """
     side = st.integers(min_side, 40)
     input_shape = (draw(st.integers(1, 4)), draw(side), draw(side))
-    draft = _Draft(draw, opencv, wide, input_shape, [], [], [])
+    draft = _Draft(draw, opencv, wide, trainable, input_shape, [], [], [])
     _convolution(draft)
     assume(draft.sections)  # a first layer that grows its map beyond `MAX_SIDE` is left out
     blocks = _WIDE_BLOCKS if wide else _BLOCKS
+    if trainable:
+        blocks = _TRAINABLE_BLOCKS
     for block in draw(st.lists(st.sampled_from(blocks), max_size=max_blocks)):
         block(draft)
-    draw(st.sampled_from(_TAILS))(draft)
+    draw(st.sampled_from((_heads,) if trainable else _TAILS))(draft)
     channels, height, width = input_shape
     net = f"[net]\nwidth={width}\nheight={height}\nchannels={channels}"
     return "\n\n".join([net, *draft.sections]) + "\n"
@@ -191,7 +201,7 @@ def _maxpool(draft: _Draft) -> None:
     stride = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
     # The importer drops the last window where it lies wholly in the padding; there Darknet puts out
     # the least of all floats, which no sum behind it survives.
-    most = size - 1 if draft.opencv or draft.wide else size + 1
+    most = size - 1 if draft.opencv or draft.wide or draft.smooth else size + 1
     padding = draw(st.integers(min(most, max(0, size - min(shape[1:]))), most))
     if draft.opencv:
         stride = (stride[0], stride[0])
@@ -314,7 +324,7 @@ def _yolo(draft: _Draft, classes: int) -> None:
     draw = draft.draw
     total = draw(st.integers(1, 4))
     mask = draw(st.lists(st.integers(0, total - 1), min_size=1, max_size=3, unique=True))
-    new_coords = draw(st.sampled_from([None, 1]))
+    new_coords = None if draft.smooth else draw(st.sampled_from([None, 1]))
     shape = ((classes + 5) * len(mask), *draft.shape[1:])
     activation = "logistic" if new_coords else "linear"
     draft.add("convolutional", shape, filters=shape[0], size=1, activation=activation)
@@ -376,4 +386,7 @@ _BLOCKS: tuple[Callable[[_Draft], None], ...] = (
     *(_squeeze_excitation, _pixel_gate, _dropout, _reorg),
 )
 _WIDE_BLOCKS = (*_BLOCKS, _residual, _convolution, _route)
+_TRAINABLE_BLOCKS = (
+    *(_convolution, _convolution, _maxpool, _upsample, _route, _shortcut, _squeeze_excitation),
+)
 _TAILS: tuple[Callable[[_Draft], None], ...] = (_no_tail, _heads, _classifier)

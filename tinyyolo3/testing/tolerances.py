@@ -283,3 +283,18 @@ RESIZED_EDGE_PX = 1.5
 
 #: Colours in float64 by another library's formulas: some dozen operations on numbers up to six.
 COLOURS_FLOAT64 = 1e-14
+
+
+def propagation(largest: float, plain_error: float) -> float:
+    """Bound the error of a quick pass there or back, an absolute number.
+
+    How far rounding errors grow on the way depends on the network: batch norm over few values
+    divides by what is left of a difference. The plain passes in float32 tell, up to the luck of
+    single numbers. Winograd's convolutions multiply their errors by up to 70
+    (`toom_cook.Filtering.amplification`), of which a sum over channels keeps some.
+
+    Args:
+        largest: the array's largest number.
+        plain_error: the largest error of the plain passes in float32.
+    """
+    return 30 * plain_error + 2e-5 * largest

@@ -92,11 +92,7 @@ def forward_training(
     for layer in graph.layers:
         inputs = tuple(x if index < 0 else traces[index].output for index in layer.inputs)
         own = parameters.get(layer.index, {})
-        if layer.index < frozen:
-            output = apply_layer(REFERENCE, graph.parity, layer, own, inputs)
-            traces.append(Trace(inputs, output, None, output))
-        else:
-            traces.append(_forward_layer(graph, layer, own, inputs))
+        traces.append(forward_layer(graph, layer, own, inputs, frozen=frozen))
     return traces
 
 
@@ -129,12 +125,11 @@ def backward_training(
         if isinstance(layer, specs.Yolo):
             of_inputs = [gradients[layer.index]]
         elif layer.index in waiting:
-            gradient, trace = waiting.pop(layer.index), traces[layer.index]
-            if isinstance(layer, specs.Convolutional | specs.Connected):
-                of_input, own = _backward_weights(layer, parameters[layer.index], trace, gradient)
-                of_inputs, found[layer.index] = [of_input], own
-            else:
-                of_inputs = _backward_layer(layer, trace, gradient)
+            own = parameters.get(layer.index, {})
+            gradient = waiting.pop(layer.index)
+            of_inputs, learnt = backward_layer(layer, own, traces[layer.index], gradient)
+            if learnt:
+                found[layer.index] = learnt
         else:
             continue
         for index, of_input in zip(layer.inputs, of_inputs, strict=True):
@@ -142,9 +137,26 @@ def backward_training(
     return found
 
 
-def _forward_layer(
-    graph: Graph, layer: specs.Layer, own: LayerParameters, inputs: tuple[FloatArray, ...]
+def forward_layer(
+    graph: Graph,
+    layer: specs.Layer,
+    own: LayerParameters,
+    inputs: tuple[FloatArray, ...],
+    *,
+    frozen: int = 0,
 ) -> Trace:
+    """Run one layer, as `forward_training` does.
+
+    Args:
+        graph: the layer's.
+        layer: of `TRAINABLE`.
+        own: its parameters.
+        inputs: what it reads.
+        frozen: layers before this one run as when detecting.
+    """
+    if layer.index < frozen:
+        output = apply_layer(REFERENCE, graph.parity, layer, own, inputs)
+        return Trace(inputs, output, None, output)
     moments = None
     match layer:
         case specs.Convolutional() | specs.Connected():
@@ -165,6 +177,26 @@ def _forward_layer(
             output = apply_layer(REFERENCE, graph.parity, layer, own, inputs)
             return Trace(inputs, output, None, output)
     return Trace(inputs, raw, moments, activation_forward_reference(raw, layer.activation))
+
+
+def backward_layer(
+    layer: specs.Layer, own: LayerParameters, trace: Trace, gradient: FloatArray
+) -> tuple[list[FloatArray], LayerParameters]:
+    """Carry a gradient back through one layer, as `backward_training` does.
+
+    Args:
+        layer: of `TRAINABLE`, but no [yolo].
+        own: its parameters.
+        trace: what `forward_layer` returned.
+        gradient: the loss's gradient by its output.
+
+    Returns:
+        The gradients of its inputs, and by name those of its learnt parameters, if it has any.
+    """
+    if isinstance(layer, specs.Convolutional | specs.Connected):
+        of_input, found = _backward_weights(layer, own, trace, gradient)
+        return [of_input], found
+    return _backward_plain(layer, trace, gradient), {}
 
 
 def _multiply(
@@ -217,7 +249,7 @@ def _backward_weights(
     return of_input, found
 
 
-def _backward_layer(layer: specs.Layer, trace: Trace, gradient: FloatArray) -> list[FloatArray]:
+def _backward_plain(layer: specs.Layer, trace: Trace, gradient: FloatArray) -> list[FloatArray]:
     """Return the gradients of the inputs of a layer without parameters."""
     x = trace.inputs[0]
     match layer:

@@ -1,0 +1,131 @@
+"""A training program: stages of rows for all workers, and of plain calls in between.
+
+A *row* is one operation with its record (`tinyyolo3.engine.cpu.program`); all workers run a stretch
+of rows in one go. Some numbers in the records are the caller's, the addresses of its arrays, and
+change from call to call: they are *arguments*, filled in before each run. A layer that has no
+operation is a Python call between two stretches of rows.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyyolo3.engine.cpu.lowering import Lowered
+from tinyyolo3.engine.cpu.program import LINE, CodePointer, run_steps
+from tinyyolo3.parallel import run_workers
+from tinyyolo3.train.cpu.memory import Allocate, Stretch
+
+#: What an argument is called: its kind, the layer, and the parameter's name or an empty one.
+Key = tuple[str, int, str]
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A field of a record that holds an address within an array of the caller's.
+
+    Attributes:
+        field: of the record.
+        key: names the array.
+        offset: bytes from its start.
+    """
+
+    field: str
+    key: Key
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """An operation with its record, and the fields that change from call to call."""
+
+    lowered: Lowered
+    arguments: tuple[Argument, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of the program.
+
+    Attributes:
+        touched: the stretches of memory that it reads or writes.
+        rows: called once all addresses are known; returns its rows.
+        call: what is called instead; None for a stage of rows.
+    """
+
+    touched: tuple[Stretch, ...]
+    rows: Callable[[], Iterable[Row]] = tuple
+    call: Callable[[], None] | None = None
+
+
+@dataclass(eq=False)
+class Program:
+    """Stages made ready to run.
+
+    Attributes:
+        workers: how many threads share out the jobs.
+        parts: tables of rows, and the calls between them.
+        scratch_bytes: what the rows need for each worker.
+    """
+
+    workers: int
+    parts: list[NDArray[np.int64] | Callable[[], None]] = field(default_factory=list)
+    scratch_bytes: int = 0
+    _records: list[NDArray[Any]] = field(default_factory=list)
+    _bindings: list[tuple[NDArray[Any], Argument]] = field(default_factory=list)
+    _scratches: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def add(self, stages: Sequence[Stage]) -> None:
+        """Append stages, whose memory has its addresses."""
+        rows: list[tuple[int, int, int]] = []
+        for stage in stages:
+            rows += [self._entry(row) for row in stage.rows()]
+            if stage.call is not None:
+                self._close(rows)
+                self.parts.append(stage.call)
+        self._close(rows)
+
+    def _close(self, rows: list[tuple[int, int, int]]) -> None:
+        if rows:
+            self.parts.append(np.array(rows, np.int64))
+            rows.clear()
+
+    def _entry(self, row: Row) -> tuple[int, int, int]:
+        lowered = row.lowered
+        record = np.zeros(1, lowered.operation.dtype)
+        fields = lowered.operation.dtype.names or ()
+        bound = {argument.field for argument in row.arguments}
+        given = set(lowered.record) | bound
+        for name in fields:
+            value = lowered.record.get(name, 0)
+            record[name] = value.address if isinstance(value, CodePointer) else value
+        assert bound <= set(fields), f"{lowered.operation.name} has no fields {bound - given}"
+        self._records.append(record)
+        self._bindings += [(record, argument) for argument in row.arguments]
+        self.scratch_bytes = max(self.scratch_bytes, lowered.scratch)
+        return lowered.operation.address, record.ctypes.data, lowered.jobs
+
+    def prepare(self, scratches: NDArray[np.int64], allocate: Allocate) -> None:
+        """Take the workers' scratch memory, and reserve the counters of finished jobs."""
+        self._scratches = scratches
+        longest = max((len(p) for p in self.parts if isinstance(p, np.ndarray)), default=0)
+        self._counters = allocate(8 * max(1, longest) * (self.workers + 1) * LINE).view(np.int64)
+
+    def bind(self, addresses: Mapping[Key, int]) -> None:
+        """Fill the caller's addresses in."""
+        for record, argument in self._bindings:
+            record[argument.field] = addresses[argument.key] + argument.offset
+
+    def run(self) -> None:
+        """Run all stages."""
+        for part in self.parts:
+            if isinstance(part, np.ndarray):
+                self._counters[: len(part) * (self.workers + 1) * LINE] = 0
+                run_workers(self._run_worker, self.workers, part)
+            else:
+                part()
+
+    def _run_worker(self, worker: int, workers: int, table: NDArray[np.int64]) -> None:
+        run_steps(worker, workers, table, self._counters.ctypes.data, self._scratches)
