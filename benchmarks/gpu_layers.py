@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gpu_context import Context, Record
+from gpu_first import first_cases
 from gpu_timing import launch_ms, spans_ms
 from tinyyolo3.cuda.target import Target
 from tinyyolo3.errors import TinyYoloError
@@ -80,6 +81,7 @@ def copy_gb_per_s(target: Any) -> float:
 def typical_cases(tiny: bool) -> Iterator[tuple[str, Case]]:
     """Yield a name and a case for each layer: shapes as they come in yolov3 and its relatives."""
     n = 16 if tiny else 1
+    yield from first_cases(416 // n)
     yield "layout in, 416", pixelwise.layout_in((1, 3, 416 // n, 416 // n))
     yield "layout out, 52", pixelwise.layout_out((1, 255, 52 // n, 52 // n))
     for shape in ((1, 64, 208 // n, 208 // n), (8, 1024, 13, max(13 // n, 1))):

@@ -19,6 +19,7 @@ import gpu_tests
 from gpu_context import Context, Record
 from gpu_summary import best_peer, peers_of, summary_lines
 from tinyyolo3.cuda.host import HostTarget
+from tinyyolo3.selftest.run import run_cases
 from tinyyolo3.testing.tolerances import PEER_FLOAT32, PEER_HALF
 
 BENCHMARKS = Path(gpu.__file__).parent
@@ -129,6 +130,14 @@ def test_the_layers_are_measured(context: Context, record: Record, monkeypatch) 
         4 * 16 * 26 * 26 * 5 // 4,
     }
     assert all(row["us"] > 0 for row in record.found.values())
+
+
+def test_both_ways_to_the_first_map_are_right(context: Context) -> None:
+    from gpu_first import first_cases
+
+    cases = [case for _name, case in first_cases(16)]
+    assert [len(case.files) for case in cases] == [1, 2, 1, 2]
+    assert all(outcome.passed for outcome in run_cases(cases, context.open_target()))
 
 
 # A foreign module warns of what it likes.

@@ -37,6 +37,7 @@ from tinyyolo3.layers.maxpool import maxpool_forward_cuda
 from tinyyolo3.layers.route import route_forward_cuda
 from tinyyolo3.layers.softmax import softmax_forward_cuda
 from tinyyolo3.layers.upsample import upsample_forward_cuda
+from tinyyolo3.testing.first_layers import FirstCase
 from tinyyolo3.testing.planted import Bug
 from tinyyolo3.testing.strategies import normal_map
 
@@ -129,6 +130,12 @@ def resize(target: Target) -> None:
     fill_frames(frames, [resize_geometry(13, 11, 24, 16, "letterbox")])
     tables = target.upload(picture), target.upload(frames.view(np.uint8))
     network_input_cuda(target, *tables, empty_map(target, 1, 16, 24, 3))
+
+
+def first_layer(target: Target) -> None:
+    """A picture and the first convolution, of several blocks and more than 32 filters."""
+    case = FirstCase([(9, 1)], (70, 19), "stretch", 40, 1, 1, "leaky", FP16, 3)
+    case.prepare(target, empty_map(target, 1, 19, 70, 40, dtype=np.float16))()
 
 
 def boxes(target: Target, capacity: int = 1024) -> None:
@@ -233,6 +240,25 @@ BUGS = [
         ".* ends without having waited",
     ),
     Bug(
+        *("windows are read before they are made", first_layer, "convolution_first.cu"),
+        "      shared.biases[lane] = f0 + lane < p.filters ? biases[f0 + lane] : 0.f;\n"
+        "    __syncthreads();\n",
+        "      shared.biases[lane] = f0 + lane < p.filters ? biases[f0 + lane] : 0.f;\n",
+        RACE,
+    ),
+    Bug(
+        *("the next filters' biases come too early", first_layer, "convolution_first.cu"),
+        *("nothing, y);\n    __syncthreads();\n", "nothing, y);\n", RACE),
+    ),
+    Bug(
+        *("a row of pixels is not made", first_layer, "convolution_first.cu"),
+        *("i < shared.rows * columns", "i < (shared.rows - 1) * columns", "uninitialised"),
+    ),
+    Bug(
+        *("pixels beyond the map are stored", first_layer, "convolution_first.cu"),
+        *("i < p.out_height && j < p.out_width", "i < p.out_height", "out of bounds|race"),
+    ),
+    Bug(
         *("sums are taken before all parts are there", blocked, "gemm_tile.cuh"),
         *("if (shared.ticket != parts - 1) return false;", "", "race"),
     ),
@@ -304,7 +330,7 @@ BUGS = [
         *("index % groups * LANES;", "index % groups * LANES + 1;", "misaligned|out of bounds"),
     ),
     Bug(
-        *("the picture's last row and the one after", resize, "resize.cu"),
+        *("the picture's last row and the one after", resize, "resize.cuh"),
         "min(lower + 1, last), 1.f - fraction",
         "lower + 1, 1.f - fraction",
         "out of bounds",

@@ -112,6 +112,15 @@ BUDGETS = (
     Budget("convolution_depthwise.cu", "depthwise_unrolled<5, 2, 4, 4, half>", 128, 96, (5, 5, 5)),
     Budget("convolution_direct.cu", "convolution_direct", 256, 64, (4, 6, 6)),
     Budget("convolution_direct.cu", "convolution_direct_half", 256, 64, (4, 6, 6)),
+    *(
+        Budget("convolution_first.cu", f"convolution_first<{types}, ACTIVATION_LEAKY, {s}>", *rest)
+        for types, s, rest in (
+            ("half", 1, (256, 80, (3, 3, 3), 2168)),
+            ("half", 2, (256, 80, (3, 3, 3), 6760)),
+            ("float", 1, (256, 80, (0, 3, 3), 4208)),
+            ("float", 2, (256, 80, (0, 3, 3), 13388)),
+        )
+    ),
     Budget("convolution_tiled.cu", "convolution_tiled", 256, 64, (4, 5, 5), shared_bytes=8192),
     Budget("convolution_winograd.cu", "winograd_inputs<2>", 128, 40, (8, 16, 16)),
     Budget("convolution_winograd.cu", "winograd_inputs<4>", 128, 72, (7, 9, 8)),

@@ -92,8 +92,7 @@ class BatchPath:
 
     def _launch(self) -> None:
         self._target.copy_in(self._call.device, self._call.pinned)
-        network_input_cuda(self._target, self._pixels, self._call.frames, self._program.input)
-        self._program.launch()
+        self._program.launch_from_pictures(self._pixels, self._call.frames)
         self._launch_boxes()
 
     def _launch_boxes(self) -> None:

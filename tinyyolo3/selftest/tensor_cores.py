@@ -35,6 +35,7 @@ from tinyyolo3.layers.convolution.reference import conv_forward_reference
 from tinyyolo3.selftest.case import Case, Expected, Prepared, normal, read_map, untouched_map
 from tinyyolo3.selftest.convolutions import Problem
 from tinyyolo3.testing import tolerances
+from tinyyolo3.testing.first_layers import FirstCase
 
 #: The smallest tile, and one of several warps each way.
 SMALL = min(INSTANCES, key=lambda tile: tile.pixels * tile.filters)
@@ -56,10 +57,41 @@ def tensor_core_cases() -> Iterator[Case]:
         yield on_tensor_cores(wide, precision, replace(WIDE, cached=True))
         yield on_tensor_cores(deep, precision, replace(SMALL, parts=3))
         yield on_tensor_cores(pointwise, precision, SMALL, np.float32)
+        sizes = [(19, 33), (40, 8)]
+        yield from_pictures(
+            FirstCase(sizes, (70, 24), "letterbox", 16, 1, 1, "leaky", precision, 51)
+        )
+        yield from_pictures(
+            FirstCase([(5, 7)], (33, 17), "stretch", 40, 2, 1, "mish", precision, 52)
+        )
     for problem in (odd, wide, pointwise):
         yield on_tensor_cores(problem, FP16, GROUP)
     yield on_tensor_cores(deep, FP16, replace(GROUP, parts=3, cached=True))
     yield on_tensor_cores(pointwise, FP16, GROUP, np.float32)
+
+
+def from_pictures(case: FirstCase) -> Case:
+    """Return the case of pictures and a network's first convolution in one kernel."""
+    precision = case.precision
+    width, height = case.network
+    rows, columns = ((side + 2 * case.padding - 3) // case.stride + 1 for side in (height, width))
+    shape = (len(case.sizes), case.filters, rows, columns)
+
+    def prepare(target: Target) -> Prepared:
+        out = untouched_map(target, shape, 0, precision.dtype)
+        moved = sum(picture.nbytes for picture in case.pictures) + out.data.nbytes
+        return Prepared(case.prepare(target, out), lambda: [read_map(target, out)], moved)
+
+    pictures = " and ".join(f"{height}x{width}" for height, width in case.sizes)
+    label = f"{pictures} to {width}x{height} {case.mode}, {case.filters} filters/{case.stride}"
+    return Case(
+        f"convolution, first, {precision.name}",
+        ("convolution_first.cu",),
+        label,
+        prepare,
+        lambda: [Expected(*case.expected())],
+        architectures=(precision.least_architecture, math.inf),
+    )
 
 
 def on_tensor_cores(

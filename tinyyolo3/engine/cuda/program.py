@@ -1,13 +1,17 @@
 """A plan made ready for a target: its arena, and the launches of its steps in order."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tinyyolo3.cuda.maps import DeviceMap, map_size
-from tinyyolo3.cuda.target import Target
+from tinyyolo3.cuda.target import DeviceArray, Target
 from tinyyolo3.engine.cuda.convolutions import shared_workspace_floats
+from tinyyolo3.engine.cuda.first import lower_first
 from tinyyolo3.engine.cuda.lower import Launch, Lowering, lower_step
 from tinyyolo3.engine.cuda.weights import DeviceWeights
 from tinyyolo3.engine.plan import INPUT, Place, Plan
+from tinyyolo3.image.resize_cuda import network_input_cuda
 from tinyyolo3.layers.convolution.cuda import new_workspace
 from tinyyolo3.layers.convolution.cuda_algorithms import gpu_of
 from tinyyolo3.layers.convolution.cuda_mma_tiles import Precision
@@ -52,17 +56,36 @@ class Program:
         workspace = new_workspace(target, floats)
         low = Lowering(target, graph, weights, self.map_of, workspace, precision)
         steps = [step for step in plan.steps if step.algorithm not in BOUNDARIES]
-        self._launches: list[Launch] = [
-            launch for step in steps for launch in lower_step(low, step)
-        ]
+        self._launches: list[list[Launch]] = [lower_step(low, step) for step in steps]
         self.input = self.map_of(next(s.output for s in plan.steps if s.layer == INPUT))
         unpacked = (step.inputs[0] for step in plan.steps if step.algorithm == "unpack")
         self.outputs = tuple(self.map_of(place) for place in unpacked)
+        self._from_pictures = lower_first(low, plan, self.input)
 
     def launch(self) -> None:
         """Launch all steps, which go from `input` to `outputs`."""
-        for launch in self._launches:
-            launch()
+        self._launch_steps(self._launches)
+
+    def launch_from_pictures(self, pixels: DeviceArray, frames: DeviceArray) -> None:
+        """Launch all steps, and before them what fits a batch of pictures to the input.
+
+        Where the first convolution can do that by itself, `input` is left as it was.
+
+        Args:
+            pixels: uint8, all pictures' RGB, as `network_input_cuda` takes them.
+            frames: uint8, as many `FRAME` as there are images.
+        """
+        if self._from_pictures is None:
+            network_input_cuda(self._target, pixels, frames, self.input)
+            self.launch()
+        else:
+            self._from_pictures(pixels, frames)
+            self._launch_steps(self._launches[1:])
+
+    def _launch_steps(self, steps: Sequence[Sequence[Launch]]) -> None:
+        for step in steps:
+            for launch in step:
+                launch()
 
     def map_of(self, place: Place | None) -> DeviceMap:
         """Return the map that lies in a place."""

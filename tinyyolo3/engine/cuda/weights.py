@@ -10,14 +10,15 @@ from tinyyolo3.cuda.target import DeviceArray, Target
 from tinyyolo3.layers.connected import pack_connected_weights
 from tinyyolo3.layers.convolution.cuda import pack_weights
 from tinyyolo3.layers.convolution.cuda_algorithms import Algorithm, pack_algorithm
+from tinyyolo3.layers.convolution.cuda_first import FirstLayer, pack_first_weights
 from tinyyolo3.layers.convolution.cuda_mma import pack_mma_weights
 from tinyyolo3.layers.convolution.cuda_mma_tiles import Precision
 from tinyyolo3.network import specs
 from tinyyolo3.network.parameters import LayerParameters, Parameters
 
 #: What the form of a convolution's weights depends on: an algorithm, the precision of tensor cores,
-#: or nothing.
-Way = Algorithm | Precision | None
+#: that it is computed from pictures, or nothing.
+Way = Algorithm | Precision | FirstLayer | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +92,8 @@ def _form(way: Way) -> int | str:
     """Return what tells one form of a layer's weights from another."""
     if isinstance(way, Precision):
         return way.name
+    if isinstance(way, FirstLayer):
+        return f"first {way.precision.name}"
     return 0 if way is None else way.outputs
 
 
@@ -101,6 +104,8 @@ def _pack(
 ) -> NDArray[Any]:
     if isinstance(layer, specs.Connected):
         return np.asarray(pack_connected_weights(weights, layer.input_shapes[0]), np.float32)
+    if isinstance(way, FirstLayer):
+        return pack_first_weights(weights, way.precision).reshape(-1)
     if isinstance(way, Precision):
         return pack_mma_weights(weights, way).reshape(-1)
     if way is not None:

@@ -1,5 +1,7 @@
 """Convolution on tensor cores: the launcher of ``kernels/convolution_mma.cu`` and its next rung."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +27,20 @@ def round_to_tf32(x: NDArray[np.float32]) -> NDArray[np.float32]:
     bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
     finite = bits & 0x7F800000 != 0x7F800000
     return np.where(finite, (bits + 0x1000) & ~np.uint32(0x1FFF), bits).view(np.float32)
+
+
+def round_weights(weights: NDArray[np.float32], precision: Precision) -> NDArray[Any]:
+    """Return weights as a precision's tensor cores multiply them.
+
+    Raises:
+        InputError: a weight overflows in half precision.
+    """
+    rounded = weights if precision.dtype == np.float16 else round_to_tf32(weights)
+    with np.errstate(over="ignore"):
+        rounded = rounded.astype(precision.dtype)
+    if not np.isfinite(rounded[np.isfinite(weights)]).all():
+        raise InputError(f"convolution: a weight of {np.abs(weights).max():g} overflows in fp16")
+    return rounded
 
 
 def packed_terms(channels: int, size: int, precision: Precision) -> int:
@@ -54,11 +70,7 @@ def pack_mma_weights(weights: NDArray[np.float32], precision: Precision) -> NDAr
     filled = mma_terms(channels, 1, precision)
     rows = -(-filters // FILTERS_UNIT) * FILTERS_UNIT
     terms = packed_terms(channels, size, precision)
-    rounded = weights if precision.dtype == np.float16 else round_to_tf32(weights)
-    with np.errstate(over="ignore"):
-        rounded = rounded.astype(precision.dtype)
-    if not np.isfinite(rounded[np.isfinite(weights)]).all():
-        raise InputError(f"convolution: a weight of {np.abs(weights).max():g} overflows in fp16")
+    rounded = round_weights(weights, precision)
     by_tap = np.zeros((rows, size * size, filled), precision.dtype)
     by_tap[:filters, :, :channels] = rounded.transpose(0, 2, 3, 1).reshape(filters, -1, channels)
     block = 8 * precision.chunk
