@@ -182,10 +182,21 @@ def test_darknets_gradient_is_its_formula(kind: str, p: Box, t: Box, empty: int 
     np.testing.assert_allclose(found, wanted, rtol=0, atol=atol)
 
 
-@given(st.sampled_from(IOU_KINDS), boxes, boxes, st.booleans())
-@settings(deadline=None, max_examples=200)
-def test_compiled_gradients_are_the_references(kind: str, p: Box, t: Box, exact: bool) -> None:
+@given(
+    st.sampled_from(IOU_KINDS),
+    boxes,
+    boxes,
+    st.booleans(),
+    st.sampled_from([None, W, H]),
+    st.sampled_from([0.0, 1e-12]),
+)
+@settings(deadline=None, max_examples=300)
+def test_compiled_gradients_are_the_references(
+    kind: str, p: Box, t: Box, exact: bool, thin: int | None, side: float
+) -> None:
     predicted, truth = np.array(p, np.float32), np.array(t, np.float32)
+    if thin is not None:
+        predicted[thin] = side
     found = np.full(4, np.nan, np.float32)
     write_overlap_gradient(IOU_KINDS.index(kind), predicted, truth, exact, found)
     wanted = overlap_gradient_reference(kind, predicted, truth, exact=exact)

@@ -47,6 +47,7 @@ def head_deltas_numba(
     if activated.dtype != np.float32:
         raise InputError(f"compiled deltas take float32 maps, not {activated.dtype}")
     check_truths(activated, truths, rules)
+    # Contiguous and not writeable: one form for all calls, or each would be compiled anew.
     entries = split_anchors("yolo", np.ascontiguousarray(activated), len(rules.mask), rules.classes)
     if out is None:
         out = np.empty(activated.shape, np.float32)
@@ -72,7 +73,7 @@ def head_deltas_numba(
         np.zeros((n, anchors, height, width), np.bool_),
         np.zeros((n, 6)),
     )
-    head.activated.flags.writeable = False  # one form for all calls
+    head.activated.flags.writeable = False
     parallel_for(teach_pictures, n, head, numbers_of(rules))
     box, objectness, classes, responsible, iou, giou = head.sums.sum(axis=0).tolist()
     return out, make_parts(box, objectness, classes, int(responsible), iou, giou, rules)
