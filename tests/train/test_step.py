@@ -15,6 +15,8 @@ from tinyyolo3.network.parity import FLAVOURS
 from tinyyolo3.testing.tolerances import FOLDED_FLOAT64
 from tinyyolo3.testing.weights import random_weights
 from tinyyolo3.train.labels import Truths
+from tinyyolo3.train.loss import head_deltas_reference
+from tinyyolo3.train.loss_parts import loss_parts_reference
 from tinyyolo3.train.propagate import forward_training
 from tinyyolo3.train.step import Recipe, TrainingState, read_recipe, start_training, training_step
 
@@ -157,6 +159,16 @@ def test_float32_stays_float32() -> None:
     found = training_step(own, state, pictures.astype(np.float32), truths).state
     for arrays in (*found.parameters.values(), *found.buffers.values()):
         assert {array.dtype for array in arrays.values()} == {np.dtype(np.float32)}
+
+
+def test_the_loss_is_what_darknet_prints_of_an_iou_loss() -> None:
+    pictures, truths = batch(1)
+    own = recipe(more="iou_loss=ciou\n")
+    activated = forward_training(own.graph, start(own).parameters, pictures)[-1].output
+    (rules,) = own.heads.values()
+    deltas = head_deltas_reference(activated, truths, rules)
+    parts = loss_parts_reference(activated, deltas, truths, rules)
+    assert training_step(own, start(own), pictures, truths).loss == parts.cost != parts.total
 
 
 def test_training_lowers_the_loss() -> None:

@@ -1,4 +1,4 @@
-"""A [yolo] head's deltas, minus the loss's gradient by its logits, and the loss that is printed.
+"""A [yolo] head's deltas: minus the gradient of the loss by its logits, or Darknet's own.
 
 YOLOv1's loss (Redmon et al., You Only Look Once, 2016, section 2.2, equation 3) is a sum of squared
 errors: λ_coord = 5 times those of the boxes of responsible predictions, those of their confidence
@@ -21,10 +21,10 @@ Without ``exact``, Darknet's own: target − p of objectness and classes too, an
     IoUs    iou_normalizer · (what it takes for the gradient of 1 − loss by the box)
 
 which are no gradients by the logits: each difference is marked. Source: AlexeyAB's yolo_layer.c,
-process_batch, delta_yolo_box, delta_yolo_class and forward_yolo_layer.
+process_batch, delta_yolo_box and delta_yolo_class.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -99,12 +99,6 @@ def check_truths(activated: FloatArray, truths: Sequence[Truths], rules: HeadRul
                 f"0 and a class below {rules.classes}, not box "
                 f"{truth.boxes_cxcywh_unit[row].tolist()} and class {truth.classes[row]}"
             )
-
-
-def loss_of_deltas(deltas: Iterable[FloatArray]) -> float:
-    """Return Σδ² of each head, meaned over the heads (network.c, get_network_cost)."""
-    sums = [float(np.square(delta, dtype=np.float64).sum()) for delta in deltas]
-    return sum(sums) / len(sums)
 
 
 def _judge_predictions(

@@ -20,7 +20,8 @@ from tinyyolo3.network.parameters import (
 )
 from tinyyolo3.train.labels import Truths
 from tinyyolo3.train.layer_rules import read_rate_factors, read_stop
-from tinyyolo3.train.loss import head_deltas_reference, loss_of_deltas
+from tinyyolo3.train.loss import head_deltas_reference
+from tinyyolo3.train.loss_parts import loss_parts_reference, printed_loss
 from tinyyolo3.train.options import (
     HeadRules,
     TrainingOptions,
@@ -85,7 +86,7 @@ class StepResult:
 
     Attributes:
         state: the one after it.
-        loss: per picture, the squared deltas meaned over the heads, as Darknet prints it.
+        loss: per picture, the heads' costs meaned, as Darknet prints it (`LossParts.cost`).
         rate: the learning rate it was taken with.
     """
 
@@ -168,7 +169,12 @@ def training_step(
         )
         # DARKNET: deltas are added onto what momentum kept of the last update.
         deltas = _add(deltas, found)
-        loss += loss_of_deltas(of_heads.values())
+        loss += printed_loss(
+            [
+                loss_parts_reference(traces[index].output, of_heads[index], truths[part], rules)
+                for index, rules in recipe.heads.items()
+            ]
+        )
         parameters = _gather_moments(parameters, traces)
     seen = state.seen + options.batch
     # DARKNET: `seen` counts the pictures at hand, so that the first iteration is 1.
