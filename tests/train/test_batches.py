@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import wait
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,6 +87,27 @@ def test_seeds_iterations_and_positions_give_pictures_of_their_own(
     assert len({picture.tobytes() for picture in pictures}) == 15
 
 
+def test_pictures_are_drawn_anew_in_each_iteration(samples: tuple[Sample, ...]) -> None:
+    source = Batches(
+        samples, PictureOptions(Augmentation(), 2), SizeSchedule((32, 64)), batch=5, workers=0
+    )
+    drawn = [[picture.tobytes() for picture in source.batch(n).pictures] for n in range(1, 9)]
+    assert len({tuple(pictures) for pictures in drawn}) == 8
+    assert len({picture for pictures in drawn for picture in pictures}) == len(samples)
+    assert any(len(set(pictures)) < 5 for pictures in drawn)  # with replacement
+
+
+def test_the_next_batch_is_made_meanwhile(tmp_path: Path) -> None:
+    samples = gather_samples(write_set(tmp_path, 1), 2).samples
+    with batches(samples, 1) as source:
+        source.batch(1)
+        wait([future for _, futures in source._pending.values() for future in futures], 60)
+        samples[0].image.unlink()
+        source.batch(2)
+        with pytest.raises(ImageError, match=r"0.png: no such file"):
+            source.batch(3)
+
+
 def test_batches_are_floats_from_0_to_1_with_labels_inside(samples: tuple[Sample, ...]) -> None:
     source: BatchSource = batches(samples, 0, batch=20)
     found = source.batch(1)
@@ -161,15 +183,18 @@ def test_a_picture_of_another_size_than_its_labels_are_for_is_refused(tmp_path: 
         batches(samples, 0).batch(1)
 
 
-def children() -> set[int]:
-    """Return the processes that this one has started and that make pictures."""
+def children(of: int | None = None) -> set[int]:
+    """Return the processes that this one, or another, has started and that make pictures."""
     found = set()
     for each in Path("/proc").glob("[0-9]*"):
         try:
             status, line = (each / "stat").read_text(), (each / "cmdline").read_text()
         except OSError:  # it has just ended
             continue
-        if int(status.rpartition(")")[2].split()[1]) == os.getpid() and "spawn_main" in line:
+        if (
+            int(status.rpartition(")")[2].split()[1]) == (of or os.getpid())
+            and "spawn_main" in line
+        ):
             found.add(int(each.name))
     return found
 
@@ -204,27 +229,27 @@ def test_closing_leaves_no_process_and_the_last_batch(samples: tuple[Sample, ...
 
 PROGRAM = """\
 import os, signal, sys, time
-from tests_batches import batches, gather_samples, write_set
+from tests_batches import batches, children, gather_samples, write_set
 from pathlib import Path
 
 if __name__ == "__main__":
     samples = gather_samples(write_set(Path(sys.argv[1])), 2).samples
-    source = batches(samples, 1)
-    source.batch(1)
-    workers = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    print(*workers, flush=True)
-    if sys.argv[2] == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
-    with source:
-        iteration = 1
+    if sys.argv[2] == "starting":
+        print("no worker yet", flush=True)
+    iteration = 0
+    with batches(samples, 1) as source:
         while True:
             iteration += 1
             source.batch(iteration)
+            if iteration == 1 and sys.argv[2] != "starting":
+                print(*children(), flush=True)
+            if sys.argv[2] == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
 @needs_proc
-@pytest.mark.parametrize("end", ["kill", "interrupt"])
+@pytest.mark.parametrize("end", ["kill", "interrupt", "starting"])
 def test_no_process_outlives_a_program_that_is_ended(end: str, tmp_path: Path) -> None:
     """As from a terminal: Ctrl-C goes to all processes of the group."""
     (tmp_path / "tests_batches.py").write_text(Path(__file__).read_text())
@@ -239,15 +264,21 @@ def test_no_process_outlives_a_program_that_is_ended(end: str, tmp_path: Path) -
     )
     assert program.stdout is not None
     assert program.stderr is not None
-    started = [int(each) for each in program.stdout.readline().split()]
+    line = program.stdout.readline()
+    while not (started := children(program.pid)) and end == "starting":
+        time.sleep(0.01)
+    if end == "starting":
+        time.sleep(0.2)  # it is importing
+    else:
+        started = {int(each) for each in line.split()}
     assert started
-    if end == "interrupt":
+    if end != "kill":
         os.killpg(program.pid, signal.SIGINT)
     errors = program.stderr.read()  # ends when all processes that have it do
     program.wait(30)
     program.stdout.close()
     program.stderr.close()
-    assert errors.count("Traceback") == (end == "interrupt"), errors  # the program's own
+    assert errors.count("Traceback") == (end != "kill"), errors  # the program's own
     deadline = time.monotonic() + 30
     while any(Path(f"/proc/{each}").exists() for each in started) and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -126,10 +126,12 @@ def test_boxes_move_with_their_tile_and_are_cut_at_it_or_at_the_input():
     np.testing.assert_allclose(
         bound * (SIZE * 2), [6, 39, 12, 18], rtol=ELEMENTARY_FLOAT64
     )  # columns 0 to 12, rows 30 to 48
-    right = Extent(0, 18, 44, 30, 20, 0)  # upper right
-    low = truths((0.5, 0.5, 0.5, 1.0))  # columns 16 to 48: 36 to 68 of the input; rows -18 to 30
+    right = Extent(6, 18, 44, 30, 20, 0)  # upper right
+    low = truths((0.25, 0.5, 0.5, 1.0))  # columns 0 to 32: 14 to 46 of the input; rows -18 to 30
     (free,) = join_truths([low], [right], SIZE, bound=False).boxes_cxcywh_unit
-    np.testing.assert_allclose(free * (SIZE * 2), [50, 15, 28, 30], rtol=ELEMENTARY_FLOAT64)
+    np.testing.assert_allclose(free * (SIZE * 2), [30, 15, 32, 30], rtol=ELEMENTARY_FLOAT64)
+    (bound,) = join_truths([low], [right], SIZE, bound=True).boxes_cxcywh_unit
+    np.testing.assert_allclose(bound * (SIZE * 2), [33, 15, 26, 30], rtol=ELEMENTARY_FLOAT64)
 
 
 def test_only_what_is_more_than_a_pixel_is_kept_and_no_more_than_the_limit():

@@ -117,6 +117,7 @@ def _no_interrupts() -> Iterator[None]:
 def _enter(lifeline: Connection, shared: list[Any], options: PictureOptions, seed: int) -> None:
     """Begin a worker."""
     global _station
+    # For where signals cannot be blocked; there, one that comes earlier is seen.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_leave_with, args=(lifeline,), daemon=True).start()
     _station = _view(shared), options, seed
