@@ -84,7 +84,7 @@ def all_rules(draw: st.DrawFn) -> HeadRules:
     st.integers(0, 9),
     st.integers(0, 2**32 - 1),
 )
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=80)
 def test_compiled_deltas_are_the_references(
     rules: HeadRules, shape: tuple[int, int, int], most: int, seed: int
 ) -> None:

@@ -17,7 +17,8 @@ of p by −h_p and C by −C_y where it is the outer one, and
     ∂IoU = (∂I − IoU·∂U) / U      ∂(U/C) = (∂U − U/C·∂C) / C      ∂U = ∂|p| − ∂I
 
 Source: AlexeyAB's box.c, box_giou, box_ciou and dx_box_iou, which differs from the gradient in the
-ways that are marked.
+ways that are marked. It divides by squares of areas, which are too large for float32 where a box
+has 10⁹ times the sides of the picture, and then teaches no box; quotients of quotients still do.
 """
 
 import math
