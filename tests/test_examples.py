@@ -69,7 +69,7 @@ def test_the_code_in_the_page_on_kernels(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_every_example_is_tested() -> None:
-    # Those with modules of their own have their tests in tests/examples.
-    elsewhere = {"train_digits.py"}
+    # Those that are more than a page have their tests in tests/examples.
+    elsewhere = {"finetune.py", "train_digits.py"}
     tested = {"detect.py", "look_inside.py", "verify_a_kernel.py"} | elsewhere
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested

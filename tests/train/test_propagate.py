@@ -242,6 +242,18 @@ def test_a_layer_without_a_backward_is_named_with_its_line(section: str, kind: s
         check_trainable(graph)
 
 
+def test_a_frozen_layer_needs_no_backward() -> None:
+    head = "[convolutional]\nfilters=7\n[yolo]\nclasses=2\nanchors=2,2"
+    graph = build("[convolutional]\nfilters=4", "[dropout]", head)
+    check_trainable(graph, frozen=2)
+    with pytest.raises(ConfigError, match="dropout"):
+        check_trainable(graph, frozen=1)
+    parameters, x = start(graph)
+    traces = forward_training(graph, parameters, x, frozen=2)
+    gradients = {3: np.ones_like(traces[3].output)}
+    assert backward_training(graph, parameters, traces, gradients, first=2).keys() == {2}
+
+
 def test_so_it_is_by_who_does_not_check() -> None:
     head = "[convolutional]\nfilters=7\n[yolo]\nclasses=2\nanchors=2,2"
     graph = build("[convolutional]\nfilters=4", "[dropout]", head)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def train(
     check_settings(settings, graph)
     if settings.validate_every is not None and validation is None:
         raise InputError("validate_every needs a set for validation")
-    recipe = replace(read_recipe(graph, settings.loss), frozen=settings.freeze)
+    recipe = read_recipe(graph, settings.loss, frozen=settings.freeze)
     folder = TrainingFolder(Path(out))
     say = say or (lambda _: None)
     identity: dict[str, Any] = dict(settings.identity())

@@ -60,13 +60,17 @@ class Trace:
     output: FloatArray
 
 
-def check_trainable(graph: Graph) -> None:
+def check_trainable(graph: Graph, *, frozen: int = 0) -> None:
     """Refuse a network with no loss, or with a layer that no gradient can pass.
+
+    Args:
+        graph: the network.
+        frozen: layers before this one run as when detecting, which any can.
 
     Raises:
         ConfigError: with the layer's line.
     """
-    for layer in graph.layers:
+    for layer in graph.layers[frozen:]:
         if layer.kind not in TRAINABLE:
             section = graph.config.layers[layer.index]
             raise section.error("cannot be trained: the layer has no backward pass")
@@ -80,7 +84,7 @@ def forward_training(
     """Run all layers, batch norm by the batch's own moments.
 
     Args:
-        graph: of `TRAINABLE` layers.
+        graph: of `TRAINABLE` layers, but for frozen ones.
         parameters: in the dtype of `x`.
         x: (N, C, H, W), the pictures.
         frozen: layers before this one run as when detecting: batch norm by the running moments.

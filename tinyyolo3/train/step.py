@@ -95,27 +95,29 @@ class StepResult:
     rate: float
 
 
-def read_recipe(graph: Graph, preset: str = "darknet") -> Recipe:
+def read_recipe(graph: Graph, preset: str = "darknet", *, frozen: int = 0) -> Recipe:
     """Read how a graph's cfg wants it trained.
 
     Args:
         graph: the network, of one input size.
         preset: how the heads' deltas are taken, one of `tinyyolo3.train.options.PRESETS`.
+        frozen: layers before this one keep their parameters.
 
     Raises:
-        ConfigError: a layer has no backward pass, there is no head, or an option is out of range
-            or not supported in training; with its line.
+        ConfigError: a layer that is not frozen has no backward pass, there is no head, or an option
+            is out of range or not supported in training; with its line.
         InputError: the graph has the numbers of another flavour of Darknet than AlexeyAB's, or
             there is no such preset.
     """
     if graph.parity.name != "alexeyab":
         raise InputError(f"training follows parity='alexeyab', not {graph.parity.name!r}")
-    check_trainable(graph)
+    check_trainable(graph, frozen=frozen)
     config = graph.config
     return Recipe(
         graph,
         read_training_options(config),
         read_head_rules(graph, preset),
+        frozen=frozen,
         stop=read_stop(config),
         rate_factors=read_rate_factors(config),
     )
