@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tinyyolo3 import charts
-from tinyyolo3.charts import anchors, canvas, confusion, precision_recall, sizes
+from tinyyolo3.charts import anchors, canvas, confusion, precision_recall, sizes, training
 from tinyyolo3.errors import InputError, OutputError
 
 pytest.importorskip("matplotlib")
@@ -57,6 +57,22 @@ def draw_curves(path: Path, names: list[str] = NAMES, thresholds: int = 3) -> No
     )
 
 
+def draw_course(path: Path, iterations: int = 1000, measured: int = 5) -> None:
+    random, at = np.random.default_rng(5), np.arange(1, iterations + 1)
+    loss = np.exp(random.normal(0, 0.2, iterations) - at / iterations)
+    loss[1:4] = (np.nan, 0, np.inf)[: len(loss) - 1]
+    charts.draw_training(
+        path,
+        at,
+        loss,
+        {"box": loss / 2, "$x$": loss / 3},
+        np.minimum(at / 100, 1) / 1000,
+        measured_at=at[:: iterations // measured] if measured else None,
+        measures={"mAP@0.50": random.uniform(0, 1, measured)} if measured else None,
+        title="x.cfg",
+    )
+
+
 def draw_confusions(
     path: Path, names: list[str] = NAMES, scale: int = 50, title: str = "Confusions"
 ) -> None:
@@ -79,6 +95,9 @@ DRAWINGS: dict[str, Callable[..., None]] = {
     "one class": lambda path: draw_confusions(path, ["dog"]),
     "long title": lambda path: draw_confusions(path, ["dog"], title="long title " * 30),
     "80 classes": lambda path: draw_confusions(path, [f"class {i}" for i in range(80)]),
+    "course": draw_course,
+    "one iteration": lambda path: draw_course(path, 1, 0),
+    "nothing measured": lambda path: draw_course(path, 30, 0),
     "long counts": lambda path: draw_confusions(path, NAMES, 123_456_789),
 }
 
@@ -92,7 +111,7 @@ def figure(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
         saved.insert(0, figure)
         canvas.save_figure(figure, path)
 
-    for module in (anchors, confusion, precision_recall, sizes):
+    for module in (anchors, confusion, precision_recall, sizes, training):
         monkeypatch.setattr(module, "save_figure", keep)
     return iter([saved]).__next__()
 
@@ -143,7 +162,9 @@ class TestEveryChart:
             boxes = [(text, box) for text, box in boxes if not panel.contains(*box.min)]
         assert_apart(boxes)
 
-    @pytest.mark.parametrize("draw", [draw_sizes, draw_anchors, draw_curves, draw_confusions])
+    @pytest.mark.parametrize(
+        "draw", [draw_sizes, draw_anchors, draw_curves, draw_confusions, draw_course]
+    )
     def test_it_is_the_same_each_time(self, tmp_path, draw) -> None:
         first, second = tmp_path / "1.png", tmp_path / "2.png"
         for path in (first, second):
@@ -174,7 +195,7 @@ class TestMatplotlib:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(sys.modules, "matplotlib", None)
-        for draw in (draw_sizes, draw_anchors, draw_curves, draw_confusions):
+        for draw in (draw_sizes, draw_anchors, draw_curves, draw_confusions, draw_course):
             with pytest.raises(OutputError) as caught:
                 draw(tmp_path / "chart.png")
             assert str(caught.value) == (
@@ -368,3 +389,33 @@ class TestConfusions:
     def test_counts_that_do_not_fit(self, tmp_path: Path, counts: np.ndarray) -> None:
         with pytest.raises(InputError, match=r"\(3, 3\)"):
             charts.draw_confusion_matrix(tmp_path / "c.png", counts, ["a", "b"], title="")
+
+
+class TestCourse:
+    def test_of_many_iterations_means_are_drawn(self, tmp_path, figure) -> None:
+        at = np.arange(1, 801)
+        loss = np.where(at % 2, 3.0, 5.0)
+        charts.draw_training(tmp_path / "c.png", at, loss, {}, loss / 1000, title="")
+        (line,) = figure[0].axes[0].lines
+        assert line.get_ydata().tolist() == [4.0] * 400
+        assert line.get_xdata().tolist() == (np.arange(400) * 2 + 1.5).tolist()
+
+    def test_what_is_no_number_leaves_a_gap(self, tmp_path, figure) -> None:
+        loss = np.array([1, np.nan, 0, np.inf, 2])
+        charts.draw_training(tmp_path / "c.png", np.arange(5), loss, {}, np.ones(5), title="")
+        (line,) = figure[0].axes[0].lines
+        assert (line.get_xdata().tolist(), line.get_ydata().tolist()) == ([0, 4], [1, 2])
+
+    def test_the_best_measure_stands_beside_its_name(self, tmp_path, figure) -> None:
+        one = np.ones(2)
+        charts.draw_training(
+            tmp_path / "c.png", np.arange(2), one, {"box": one}, one, title="",
+            measured_at=np.arange(2), measures={"AP": np.array([0.25, 0.125])},
+        )  # fmt: skip
+        assert {text.get_text() for text in texts_of(figure[0])} >= {"0.250  AP, at best", "box"}
+
+    def test_arrays_that_do_not_fit(self, tmp_path: Path) -> None:
+        one = np.ones(2)
+        for at, parts in ((np.arange(3), {}), (np.arange(2), {"box": np.ones(3)}), (one[:0], {})):
+            with pytest.raises(InputError, match="values of each"):
+                charts.draw_training(tmp_path / "c.png", at, one, parts, one, title="")

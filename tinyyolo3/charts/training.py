@@ -25,6 +25,7 @@ from tinyyolo3.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 #: A line is drawn of the means of so many stretches: more would be a band.
 _MOST_POINTS = 400
@@ -68,8 +69,6 @@ def draw_training(
     panels = _PANEL_INCH if measured else _PANEL_INCH[:2]
     width, height = 8.0, 1.4 + sum(panels) + 0.35 * (len(panels) - 1)
     figure = new_figure(path, width, height)
-    from matplotlib.ticker import MaxNLocator
-
     write_title(figure, title, subtitle)
     grid = figure.add_gridspec(
         len(panels), 1, left=0.75 / width, right=1 - 0.3 / width, top=1 - 0.85 / height,
@@ -79,6 +78,7 @@ def draw_training(
     _draw_loss(axes[0], iterations, loss, parts)
     axes[1].plot(iterations, rates, color=BLUE, linewidth=1.2)
     axes[1].set_ylim(bottom=0)
+    _set_ticks(axes[1].yaxis, _even(*axes[1].get_ylim(), most=4))
     name_axes(axes[1], "", "learning rate")
     if measured and measured_at is not None and measures is not None:
         _draw_measures(axes[2], measured_at, measures)
@@ -87,7 +87,7 @@ def draw_training(
         # One iteration alone is drawn in the middle.
         margin = 0.5 if len(iterations) == 1 else 0
         panel.set_xlim(iterations[0] - margin, iterations[-1] + margin)
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _set_ticks(panel.xaxis, _even(*panel.get_xlim(), most=9, integer=True))
     figure.align_ylabels(axes)
     name_axes(axes[-1], "iteration", axes[-1].get_ylabel())
     save_figure(figure, path)
@@ -106,6 +106,7 @@ def _draw_loss(
         marker = "o" if len(at) == 1 else None
         axes.plot(at, means, color=colour, linewidth=line, marker=marker, label=writable(name))
     axes.set_yscale("log")
+    _set_ticks(axes.yaxis, _steps_of_decades(*axes.get_ylim()))
     name_axes(axes, "", "loss")
     _write_legend(axes)
 
@@ -115,6 +116,7 @@ def _draw_measures(axes: "Axes", at: FloatArray, measures: Mapping[str, FloatArr
         label = f"{np.nanmax(values):.3f}  {writable(name)}, at best"
         axes.plot(at, values, color=colour, linewidth=1.4, marker="o", markersize=3, label=label)
     axes.set_ylim(0, 1.02)
+    _set_ticks(axes.yaxis, np.linspace(0, 1, 6))
     name_axes(axes, "", "average precision")
     _write_legend(axes, "lower right")
 
@@ -129,6 +131,27 @@ def _means(iterations: FloatArray, values: FloatArray) -> tuple[FloatArray, Floa
             at.append(iterations[stretch].mean())
             means.append(np.nanmean(own))
     return np.array(at), np.array(means)
+
+
+def _even(low: float, high: float, *, most: int, integer: bool = False) -> FloatArray:
+    """Return round numbers at equal distances from one limit to the other."""
+    from matplotlib.ticker import MaxNLocator
+
+    values = np.asarray(MaxNLocator(most, integer=integer).tick_values(low, high))
+    return values[(values >= low) & (values <= high)]
+
+
+def _steps_of_decades(low: float, high: float) -> FloatArray:
+    """Return 1, 2 and 5 of each decade between the limits, or of many decades 1 alone."""
+    decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    values = np.outer(decades, (1, 2, 5) if len(decades) < 5 else (1,)).ravel()
+    return values[(values >= low) & (values <= high)]
+
+
+def _set_ticks(axis: "Axis", values: FloatArray) -> None:
+    """Put ticks and their numbers at these values, and nowhere else."""
+    axis.set_ticks(values, [f"{value:g}" for value in values], **letters(SMALL_PT, MUTED))
+    axis.set_ticks([], minor=True)
 
 
 def _write_legend(axes: "Axes", place: str = "upper right") -> None:

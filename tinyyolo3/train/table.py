@@ -75,4 +75,5 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
 
 
 def _line(row: Row) -> str:
-    return ",".join(f"{value:.12g}" for value in row)
+    """Return a row as text: as few digits as give the same numbers again."""
+    return ",".join(repr(float(value)).removesuffix(".0") for value in row)
