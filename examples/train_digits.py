@@ -4,8 +4,8 @@ python examples/train_digits.py [--out digits-training]
 
 It needs scikit-learn (``pip install '.[test]'``), whose handwritten digits it writes onto paper;
 see `examples/digits`. The folder then has the model, ``digits.cfg``, ``digits.weights`` and
-``digits.names``; the training's log and plot; and ``evaluation.json``. Interrupted, the same
-command goes on where it was.
+``digits.names``; the training's log, its means over every 50 iterations, and its plot; and
+``evaluation.json``. Interrupted, the same command goes on where it was.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,8 @@ from tinyyolo3.network.graph import Graph
 from tinyyolo3.network.parameters import network_slots
 from tinyyolo3.network.specs import Yolo
 from tinyyolo3.train import TrainingSettings, train
-from tinyyolo3.train.folder import LogRow
+from tinyyolo3.train.folder import LogRow, TrainingFolder
+from tinyyolo3.train.table import read_table
 
 CFG = Path(__file__).parent / "digits" / "digits.cfg"
 #: Width and height of the model's input where nobody says: pages have more to read than scenes.
@@ -44,6 +45,8 @@ STROKES = 0.3
 OBJECTNESS_BIAS, CLASS_BIAS = -4.5, -2.0
 #: Spread of a head's weights at the beginning, so that its first outputs are its biases.
 HEAD_SPREAD = 0.01
+#: Iterations that the log is summed up by.
+MEAN_OF = 50
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -73,7 +76,8 @@ def main(arguments: list[str] | None = None) -> None:
         say=print,
     )
     write_model(out, graph, text)
-    evaluate(out, options.most)
+    spent = summarize_log(TrainingFolder(out))
+    evaluate(out, spent, options.most)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -144,13 +148,37 @@ def write_model(out: Path, graph: Graph, text: str) -> None:
     shutil.copyfile(CFG.with_suffix(".names"), out / "digits.names")
 
 
-def evaluate(out: Path, most: int | None) -> None:
+def summarize_log(folder: TrainingFolder) -> dict[str, float]:
+    """Write the log's means over every few iterations, and return what the training took."""
+    fields = LogRow._fields
+    log = np.array(read_table(folder.log, fields))
+    firsts = np.arange(0, len(log), MEAN_OF)
+    means = np.add.reduceat(log, firsts) / np.diff([*firsts, len(log)])[:, None]
+    # Of these two the last counts, as it does in the log.
+    counts = [fields.index("iteration"), fields.index("seen")]
+    means[:, counts] = log[np.minimum(firsts + MEAN_OF, len(log)) - 1][:, counts]
+    lines = [",".join(fields), *(",".join(f"{value:.6g}" for value in row) for row in means)]
+    write_text(folder.path / "log-means.csv", "\n".join(lines) + "\n")
+    seen = log[:, fields.index("seen")]
+    seconds = np.diff(seen, prepend=0) / log[:, fields.index("images_per_second")]
+    return {
+        "iterations": len(log),
+        "pictures": int(seen[-1]),
+        "minutes": round(float(seconds.sum()) / 60, 1),
+    }
+
+
+def evaluate(out: Path, spent: Mapping[str, float], most: int | None) -> None:
     print("Evaluating ...", flush=True)
     model = (out / "digits.cfg", out / "digits.weights")
     detector = tinyyolo3.load(*model, names=out / "digits.names", device="cpu")
     results = evaluate_sets(detector, most=most)
     print(*result_lines(results), sep="\n")
-    stored = {"tinyyolo3": tinyyolo3.__version__, "sets": [one.as_json() for one in results]}
+    stored = {
+        "tinyyolo3": tinyyolo3.__version__,
+        "training": dict(spent),
+        "sets": [one.as_json() for one in results],
+    }
     write_text(out / "evaluation.json", json.dumps(stored, indent=1) + "\n")
 
 

@@ -12,6 +12,7 @@ from digits.writer import Writer, make_writer
 from tinyyolo3.darknet.config import read_config
 from tinyyolo3.network.build import build_graph
 from tinyyolo3.network.parameters import network_slots
+from tinyyolo3.train.folder import LogRow, TrainingFolder
 
 CONVOLUTION = """
 [convolutional]
@@ -71,8 +72,22 @@ def test_a_training_ends_with_a_model_and_its_evaluation(
     assert detector.network.graph.heads[-1].agnostic_nms
     assert "max_batches=2\n" in (out / "training.cfg").read_text()
     assert (out / "log.csv").read_text().count("\n") == 3
-    sets = json.loads((out / "evaluation.json").read_text())["sets"]
-    assert [one["pictures"] for one in sets] == [1, 1, 1]
+    stored = json.loads((out / "evaluation.json").read_text())
+    assert [one["pictures"] for one in stored["sets"]] == [1, 1, 1]
+    assert (stored["training"]["iterations"], stored["training"]["pictures"]) == (2, 4)
+
+
+def test_the_log_is_summed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_digits, "MEAN_OF", 2)
+    rows = [LogRow(n, 8 * n, 0.1, 10.0 * n, 1, 1, 1, 0.5, 256, 256, 4 / 60) for n in (1, 2, 3)]
+    text = "\n".join(",".join(map(str, row)) for row in [LogRow._fields, *rows])
+    (tmp_path / "log.csv").write_text(text + "\n")
+    spent = train_digits.summarize_log(TrainingFolder(tmp_path))
+    assert spent == {"iterations": 3, "pictures": 24, "minutes": 6.0}
+    lines = (tmp_path / "log-means.csv").read_text().splitlines()
+    assert lines[0] == ",".join(LogRow._fields)
+    assert [line.split(",")[:2] for line in lines[1:]] == [["2", "16"], ["3", "24"]]
+    assert [line.split(",")[3] for line in lines[1:]] == ["15", "30"]
 
 
 def test_the_network_is_a_small_yolov3() -> None:
