@@ -6,16 +6,11 @@ from the sign of its output alone (leaky, relu) is applied along the way, any ot
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from tinyyolo3.engine.cpu.algorithms import SLOPES, is_depthwise, merged_parts
-from tinyyolo3.engine.cpu.lowering import Lowered
+from tinyyolo3.engine.cpu.algorithms import SLOPES
 from tinyyolo3.engine.cpu.packing import WIDTH, Floats, panels
-from tinyyolo3.engine.cpu.program import operation
-from tinyyolo3.engine.cpu.vectors import as_floats, carray
 from tinyyolo3.network import specs
 from tinyyolo3.train.cpu.assembly import JOBS, Assembly
-from tinyyolo3.train.cpu.batch_map import BatchMap
 from tinyyolo3.train.cpu.batchnorm import (
     Normalization,
     coefficient_bytes,
@@ -34,17 +29,13 @@ from tinyyolo3.train.cpu.convolutions import (
 )
 from tinyyolo3.train.cpu.memory import PlannedMap, Stretch
 from tinyyolo3.train.cpu.stages import Argument, Row
-from tinyyolo3.train.cpu.weight_gradient import (
-    Window,
-    lower_weight_gradient,
-    weight_gradient_bytes,
-)
+from tinyyolo3.train.cpu.weight_stages import add_weight_gradient
 from tinyyolo3.train.cpu.weightless import add_activation, add_activation_backward
 
 
 def has_kernels(layer: specs.Convolutional) -> bool:
     """Return whether a layer's three products are there; else it is computed plainly."""
-    return has_transposed(layer) and not is_depthwise(layer)
+    return has_transposed(layer)
 
 
 @dataclass(frozen=True)
@@ -91,7 +82,7 @@ class ConvolutionalLayer:
                 self._normalize_backward(gradient, sums, slope, *normalization)
             else:
                 self._bias_gradient(gradient)
-            self._weight_gradient(gradient)
+            add_weight_gradient(assembly, layer, gradient)
             self._input_gradient(gradient)
 
         assembly.backward[layer.index] = backward
@@ -198,31 +189,6 @@ class ConvolutionalLayer:
 
         assembly.add((gradient.stretch, work), rows)
 
-    def _weight_gradient(self, gradient: PlannedMap) -> None:
-        assembly, layer = self.assembly, self.layer
-        source = assembly.output(layer.inputs[0])
-        parts = merged_parts(layer)
-        window = Window(layer.size, layer.stride, layer.padding * layer.dilation, layer.dilation)
-        x, g = _part(source.placed(), 0, parts), _part(gradient.placed(), 0, parts)
-        work = assembly.memory.reserve(weight_gradient_bytes(x, g, window, JOBS))
-        channels = layer.input_shapes[0][0] // layer.groups
-        shape = (layer.filters, channels, layer.size, layer.size)
-        found = assembly.parameter_gradient(layer, "weights", shape)
-        # Groups that do not fill whole blocks are summed up with those beside them.
-        merged = layer.groups > parts
-        dense = assembly.memory.reserve(4 * g.channels * x.channels * layer.size**2 * merged)
-
-        def rows() -> Iterable[Row]:
-            for part in range(parts):
-                x, g = _part(source.placed(), part, parts), _part(gradient.placed(), part, parts)
-                address = found[part * g.channels :].ctypes.data
-                sums = dense.address if merged else address
-                yield from map(Row, lower_weight_gradient(x, g, window, sums, work.address, JOBS))
-                if merged:
-                    yield Row(lower_own_channels(layer, x, g, dense.address, address))
-
-        assembly.add((source.stretch, gradient.stretch, work, dense), rows)
-
     def _input_gradient(self, gradient: PlannedMap) -> None:
         assembly, layer = self.assembly, self.layer
         if not assembly.reached(layer.inputs[0]):
@@ -237,37 +203,3 @@ class ConvolutionalLayer:
             # The matrix kernel's last tile overlaps the one before it: it cannot add.
             adds=planned.algorithm.startswith("winograd"),
         )
-
-
-def _part(batch: BatchMap, part: int, parts: int) -> BatchMap:
-    """Return the channels of one of a grouped layer's parts."""
-    own = batch.channels // parts
-    return batch if parts == 1 else batch.slice(part * own, own)
-
-
-@operation("source", "channels", "filters", "own", "taps", "target")
-def own_channels_job(steps: Any, index: int, _scratch: int) -> None:
-    """The weights that one filter has of its group's channels, out of those of all."""
-    step = carray(steps, 1)[0]
-    group = index // step.filters
-    count = step.own * step.taps
-    first = (index * step.channels + group * step.own) * step.taps
-    source = carray(as_floats(step.source + 4 * first), count)
-    target = carray(as_floats(step.target + 4 * index * count), count)
-    for i in range(count):
-        target[i] = source[i]
-
-
-def lower_own_channels(
-    layer: specs.Convolutional, x: BatchMap, gradient: BatchMap, source: int, target: int
-) -> Lowered:
-    """Return the step that takes groups' weight gradients out of those of one group of all."""
-    record = {
-        "source": source,
-        "channels": x.channels,
-        "filters": layer.filters // layer.groups,
-        "own": layer.input_shapes[0][0] // layer.groups,
-        "taps": layer.size**2,
-        "target": target,
-    }
-    return Lowered(own_channels_job, record, gradient.channels)
