@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from tinyyolo3.network.build import build_graph
 from tinyyolo3.network.parameters import check_same_slots
+from tinyyolo3.train.cpu import CpuPropagation
 from tinyyolo3.train.iteration import HeadDeltas, reference_deltas
 from tinyyolo3.train.loss_numba import head_deltas_numba
 from tinyyolo3.train.propagation import Propagation, ReferencePropagation
@@ -73,4 +74,6 @@ class Propagations:
         return self._kept[size_px]
 
     def _make(self, recipe: Recipe) -> Propagation:
-        return ReferencePropagation(recipe)
+        if self._backend == "reference":
+            return ReferencePropagation(recipe)
+        return CpuPropagation(recipe, recipe.options.mini_batch, self._threads)
