@@ -40,7 +40,7 @@ CFG = Path(__file__).parent / "digits" / "digits.cfg"
 #: Width and height of the model's input where nobody says: pages have more to read than scenes.
 INPUT_PX = 416
 #: Share of the training's digits that are drawn by rules, see `digits.strokes`.
-STROKES = 0.3
+STROKES = 0.2
 #: Logits that a head begins with: objects are rare, and of ten digits each is.
 OBJECTNESS_BIAS, CLASS_BIAS = -4.5, -2.0
 #: Spread of a head's weights at the beginning, so that its first outputs are its biases.

@@ -31,7 +31,7 @@ _STROKE_HEIGHT, _STROKE_SCALE = 66, 2
 _WIDEST_STROKE = 5.5
 #: Of the two digits that people write most differently, so many more are drawn by strokes.
 _OFTEN_MISREAD = (1, 7)
-_MORE_OFTEN_STROKES = 0.3
+_MORE_OFTEN_STROKES = 0.2
 
 
 @dataclass(frozen=True)
