@@ -23,9 +23,13 @@ _NET_FOLLOWED = {
     "adversarial_lr": ("0",),
     "badlabels_rejection_percentage": ("0",),
     "dynamic_minibatch": ("0",),
+    "ema_alpha": ("0", "0.0"),
     "equidistant_point": ("0",),
     "num_sigmas_reject_badlabels": ("0",),
+    "seq_scales": (),
+    "sequential_subdivisions": (),
     "time_steps": ("1",),
+    "weights_reject_freq": ("0",),
 }
 _LAYER_FOLLOWED = {
     "batch_normalize": ("0", "1"),  # 2 normalizes across mini-batches
