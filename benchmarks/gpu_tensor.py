@@ -182,7 +182,7 @@ def likely_tiles(
     """Return the tiles worth trying, with the model's cycles, the least first."""
     cycles = {
         tile: cycles
-        for tile, cycles in tensor_candidates(problem, precision, gpu)
+        for tile, cycles in tensor_candidates(problem, precision, gpu, stream_k=True)
         if tile.shared_bytes <= gpu.shared_bytes and instance_of(tile) in right
     }
     ordered = sorted(cycles, key=cycles.__getitem__)

@@ -1,5 +1,6 @@
 """Whether every instance of the tensor cores' convolution is right, on random data."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +29,16 @@ from tinyyolo3.layers.convolution.cuda_tensor import (
 from tinyyolo3.layers.convolution.cuda_tensor_choice import named_tile
 from tinyyolo3.layers.convolution.reference import conv_forward_reference
 from tinyyolo3.testing import tolerances
+
+
+def variants(instance: TensorTile) -> Iterator[TensorTile]:
+    """Yield an instance as it is used: with a tile's terms in one and in parts; cached or not."""
+    if instance.blocks:
+        yield replace(instance, blocks=3)
+        yield replace(instance, blocks=7, cached=True)
+        return
+    for parts, cached in ((1, False), (3, False), (1, True)):
+        yield replace(instance, parts=parts, cached=cached)
 
 
 @dataclass(frozen=True)
@@ -82,8 +93,7 @@ def check_instances(target: Target, precision: Precision, tiny: bool) -> dict[st
     for instance in instances:
         name = str(named_tile(instance))
         for case in cases:
-            for parts, cached in ((1, False), (3, False), (1, True)):
-                tile = replace(instance, parts=parts, cached=cached)
+            for tile in variants(instance):
                 share = case.share(tile)
                 shares[name] = max(shares.get(name, 0.0), share)
                 if not share <= 1:

@@ -177,22 +177,13 @@ struct FilterChunks {
   }
 };
 
-// One block's tile of the result, by a Tile such as MmaTile: the part blockIdx.y of its terms.
-template <class Tile, int ACTIVATION, bool CACHED, class Element, class Output>
-DEVICE_INLINE void convolve(const ConvolutionShape& p, const Element* __restrict__ x,
-                            const Element* __restrict__ w, const float* __restrict__ biases,
-                            const Element* __restrict__ residual, Output* __restrict__ y,
-                            float* workspace, unsigned* arrivals) {
-  Shared<Tile>& shared = SHARED_STRUCT(Shared<Tile>);
+// Returns the sums of slices begin .. end - 1 of the tile of pixels from m0 on and filters from f0 on.
+template <class Tile, bool CACHED, class Element>
+DEVICE_INLINE Tile sum_slices(Shared<Tile>& shared, const ConvolutionShape& p,
+                              const Element* __restrict__ x, const Element* __restrict__ w,
+                              const float* __restrict__ biases, int m0, int f0, int begin,
+                              int end) {
   constexpr int BM = Tile::BM, BN = Tile::BN, BK = Tile::BK;
-  const int tiles_f = dev::ceil_div(p.filters, BN), tile_index = blockIdx.x;
-  const int m0 = tile_index / tiles_f * BM, f0 = tile_index % tiles_f * BN;
-  const int channels = dev::ceil_div(p.channels, Tile::chunk) * Tile::chunk;
-  const int slices = dev::ceil_div(p.size * p.size * channels, BK);
-  const int part = blockIdx.y, parts = gridDim.y;
-  const int begin = slices * part / parts, end = slices * (part + 1) / parts;
-
-  dev::let_next_launch_begin();
 #pragma unroll 1
   for (int i = threadIdx.x; i < BM; i += Tile::threads) shared.rows[i] = pixel_row(p, m0 + i);
 #pragma unroll 1
@@ -201,11 +192,35 @@ DEVICE_INLINE void convolve(const ConvolutionShape& p, const Element* __restrict
   FilterChunks<Tile> filters(w, p.filters, p.weight_pitch, f0, begin * BK);
   __syncthreads();
   PixelChunks<Tile, CACHED> pixels(p, x, shared.rows, begin * BK);
-
   Tile tile;
   tile.accumulate(
       shared.stages, end - begin, [&](typename Tile::Stage& stage) { filters.copy(stage.w); },
       [&](typename Tile::Stage& stage) { pixels.copy(stage.x); });
+  return tile;
+}
+
+// How many slices the terms of a tile have.
+template <class Tile>
+DEVICE_INLINE int slices_of(const ConvolutionShape& p) {
+  const int channels = dev::ceil_div(p.channels, Tile::chunk) * Tile::chunk;
+  return dev::ceil_div(p.size * p.size * channels, Tile::BK);
+}
+
+// One block's tile of the result, by a Tile such as MmaTile: the part blockIdx.y of its terms.
+template <class Tile, int ACTIVATION, bool CACHED, class Element, class Output>
+DEVICE_INLINE void convolve(const ConvolutionShape& p, const Element* __restrict__ x,
+                            const Element* __restrict__ w, const float* __restrict__ biases,
+                            const Element* __restrict__ residual, Output* __restrict__ y,
+                            float* workspace, unsigned* arrivals) {
+  Shared<Tile>& shared = SHARED_STRUCT(Shared<Tile>);
+  constexpr int BM = Tile::BM, BN = Tile::BN;
+  const int tiles_f = dev::ceil_div(p.filters, BN), tile_index = blockIdx.x;
+  const int m0 = tile_index / tiles_f * BM, f0 = tile_index % tiles_f * BN;
+  const int slices = slices_of<Tile>(p), part = blockIdx.y, parts = gridDim.y;
+  const int begin = slices * part / parts, end = slices * (part + 1) / parts;
+
+  dev::let_next_launch_begin();
+  Tile tile = sum_slices<Tile, CACHED>(shared, p, x, w, biases, m0, f0, begin, end);
   if (parts > 1) {
     float* partial = workspace + static_cast<long long>(tile_index) * parts * (BM * BN);
     if (!tile.combine(shared.ticket, partial, arrivals + tile_index, part, parts)) return;

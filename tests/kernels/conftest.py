@@ -19,14 +19,15 @@ def budgeted(file: str, name: str) -> tuple[str, str]:
     if file == "convolution_first.cu":
         element, _activation, stride = arguments
         return file, f"{element} {stride}"
-    if file == "convolution_wgmma.cu":
+    kernel = name.partition("<")[0]
+    if kernel in ("convolution_wgmma", "wgmma_stream_k"):
         _output, _activation, *sizes, _cached = arguments
-        return file, " ".join(sizes)
-    if file != "convolution_mma.cu":
+        return file, f"{kernel} {' '.join(sizes)}"
+    if kernel not in ("convolution_mma", "mma_stream_k"):
         return file, name
     element, _output, _activation, *numbers, _cached = arguments
     numbers[2] = str(int(numbers[2]) * (2 if element == "half" else 4))
-    return file, " ".join(numbers)
+    return file, f"{kernel} {' '.join(numbers)}"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -29,7 +29,11 @@ from tinyyolo3.layers.convolution.cuda import (
     workspace_floats,
 )
 from tinyyolo3.layers.convolution.cuda_mma import conv_forward_mma_cuda, pack_mma_weights
-from tinyyolo3.layers.convolution.cuda_mma_tiles import FP16
+from tinyyolo3.layers.convolution.cuda_mma_tiles import (
+    FP16,
+    STREAM_K_INSTANCES,
+    mma_workspace_floats,
+)
 from tinyyolo3.layers.convolution.cuda_tiled import conv_forward_tiled_cuda
 from tinyyolo3.layers.convolution.cuda_tiles import INSTANCES, Product
 from tinyyolo3.layers.convolution.cuda_wgmma_tiles import WgmmaTile
@@ -130,6 +134,25 @@ def resize(target: Target) -> None:
     fill_frames(frames, [resize_geometry(13, 11, 24, 16, "letterbox")])
     tables = target.upload(picture), target.upload(frames.view(np.uint8))
     network_input_cuda(target, *tables, empty_map(target, 1, 16, 24, 3))
+
+
+def stream_k(target: Target) -> None:
+    """Three tiles of 20 slices for seven blocks: tiles are shared, and blocks have two."""
+    x = upload_map(target, normal_map((1, 136, 9, 10), np.float16, 1))
+    weights = normal_map((8, 136, 3, 3), np.float32, 2)
+    tile = replace(min(STREAM_K_INSTANCES, key=lambda tile: tile.pixels * tile.filters), blocks=7)
+    floats = mma_workspace_floats(Product(90, 8, 9 * 136), tile)
+    conv_forward_mma_cuda(
+        *(target, x, target.upload(pack_mma_weights(weights, FP16))),
+        target.upload(np.zeros(8, np.float32)),
+        empty_map(target, 1, 9, 10, 8, dtype=np.float16),
+        precision=FP16,
+        size=3,
+        stride=(1, 1),
+        padding=1,
+        tile=tile,
+        workspace=new_workspace(target, floats),
+    )
 
 
 def first_layer(target: Target) -> None:
@@ -238,6 +261,16 @@ BUGS = [
         "dev::warpgroup_wait<0>();",
         "",
         ".* ends without having waited",
+    ),
+    Bug(
+        *("sums are taken before all parts are there", stream_k, "convolution_stream_k.cu"),
+        "parts = stretches.owner(tile_begin + slices - 1) - first + 1",
+        "parts = max(stretches.owner(tile_begin + slices - 1) - first, 1)",
+        "race|uninitialised|out of bounds",
+    ),
+    Bug(
+        *("a slice more for the first block", stream_k, "convolution_stream_k.cu"),
+        *("block * each + min(block, longer)", "block * each + longer", "race|never written"),
     ),
     Bug(
         *("windows are read before they are made", first_layer, "convolution_first.cu"),

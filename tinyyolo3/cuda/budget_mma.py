@@ -31,6 +31,9 @@ GROUPS = (
     (128, 128, 2, 6, 1),
     (128, 256, 1, 4, 1),
 )
+#: Those with which slices are dealt out evenly; the smallest tile is one of them, too.
+STREAMS = WIDE, OTHERS[4]
+GROUP_STREAMS = GROUPS[2], GROUPS[3], GROUPS[7]
 #: Activations beside leaky, which tests run with the smallest tile.
 ACTIVATIONS = (
     *("LINEAR", "LOGISTIC", "RELU", "RELU6", "MISH", "SWISH"),
@@ -57,6 +60,21 @@ def mma_rows() -> Iterator[Row]:
         yield _group_row("half", "LEAKY", group)
     yield _group_row("float", "LINEAR", GROUPS[0])
     yield _group_row("half", "LEAKY", GROUPS[1], cached=True)
+    for tile in (SMALL, *STREAMS):
+        yield _stream_row(_row("half, half", "LEAKY", tile))
+    yield _stream_row(_row("float, float", "LEAKY", SMALL))
+    for group in GROUP_STREAMS:
+        yield _stream_row(_group_row("half", "LEAKY", group))
+
+
+def _stream_row(row: Row) -> Row:
+    """Return the row of the kernel that deals a tile's slices out evenly: it may take no more."""
+    _file, name, *rest = row
+    kernel, _, arguments = name.partition("<")
+    shorter = kernel.removeprefix("convolution_")
+    threads, registers, blocks, shared_bytes = rest
+    name = f"{shorter}_stream_k<{arguments}"
+    return "convolution_stream_k.cu", name, threads, registers, blocks, shared_bytes
 
 
 def _row(types: str, activation: str, tile: Tile, cached: bool = False) -> Row:

@@ -30,7 +30,11 @@ from tinyyolo3.layers.convolution.cuda_tensor import (
     tensor_product,
 )
 from tinyyolo3.layers.convolution.cuda_tensor_choice import named_tile
-from tinyyolo3.layers.convolution.cuda_wgmma_tiles import WGMMA_INSTANCES, WgmmaTile
+from tinyyolo3.layers.convolution.cuda_wgmma_tiles import (
+    STREAM_K_WGMMA_INSTANCES,
+    WGMMA_INSTANCES,
+    WgmmaTile,
+)
 from tinyyolo3.layers.convolution.reference import conv_forward_reference
 from tinyyolo3.selftest.case import Case, Expected, Prepared, normal, read_map, untouched_map
 from tinyyolo3.selftest.convolutions import Problem
@@ -56,6 +60,7 @@ def tensor_core_cases() -> Iterator[Case]:
             yield on_tensor_cores(problem, precision, SMALL)
         yield on_tensor_cores(wide, precision, replace(WIDE, cached=True))
         yield on_tensor_cores(deep, precision, replace(SMALL, parts=3))
+        yield on_tensor_cores(deep, precision, replace(SMALL, blocks=7))
         yield on_tensor_cores(pointwise, precision, SMALL, np.float32)
         sizes = [(19, 33), (40, 8)]
         yield from_pictures(
@@ -67,6 +72,7 @@ def tensor_core_cases() -> Iterator[Case]:
     for problem in (odd, wide, pointwise):
         yield on_tensor_cores(problem, FP16, GROUP)
     yield on_tensor_cores(deep, FP16, replace(GROUP, parts=3, cached=True))
+    yield on_tensor_cores(deep, FP16, replace(STREAM_K_WGMMA_INSTANCES[-1], blocks=5))
     yield on_tensor_cores(pointwise, FP16, GROUP, np.float32)
 
 
@@ -160,6 +166,7 @@ def on_tensor_cores(
         return [Expected(values, allowed)]
 
     label = f"{problem.label} {tile.pixels}x{tile.filters}" + f" in {tile.parts}" * (tile.parts > 1)
+    label += f" by {tile.blocks}" * (tile.blocks > 0)
     label += "" if output is None else f" to {stored}"
     kind = named_tile(tile)[0]
     name = f"convolution, {kind}, {precision.name}"

@@ -12,11 +12,19 @@ from hypothesis import strategies as st
 from tinyyolo3.arrays import FloatArray
 from tinyyolo3.cuda.host import HostTarget
 from tinyyolo3.cuda.target import Target
+from tinyyolo3.engine.cuda import convolutions
 from tinyyolo3.engine.cuda.choose import map_layout, plan_network
 from tinyyolo3.engine.cuda.engine import CudaEngine
 from tinyyolo3.engine.cuda.overflow import check_overflow
 from tinyyolo3.errors import BackendError, InputError
-from tinyyolo3.layers.convolution.cuda_mma_tiles import FP16, PRECISIONS, Precision
+from tinyyolo3.layers.convolution.cuda_algorithms import Gpu, Problem
+from tinyyolo3.layers.convolution.cuda_mma_tiles import (
+    FP16,
+    PRECISIONS,
+    STREAM_K_INSTANCES,
+    Precision,
+)
+from tinyyolo3.layers.convolution.cuda_tensor import TensorTile
 from tinyyolo3.loading import load_on
 from tinyyolo3.testing.deferred import DeferredTarget
 from tinyyolo3.testing.engines import Case, make_case
@@ -161,6 +169,24 @@ def test_results_are_the_same_from_run_to_run(varied_cfg: str, precision: Precis
     for engine in (*engines, *engines):
         for one, other in zip(engine.forward(case.graph, case.x), expected, strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+def test_a_network_whose_slices_are_dealt_out_evenly(
+    quick_target: Target, varied_cfg: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All convolutions share one workspace, with tiles and numbers of blocks of their own."""
+    asked: set[str] = set()
+
+    def choose(problem: Problem, precision: Precision, gpu: Gpu) -> TensorTile:
+        assert gpu.multiprocessors
+        tile = STREAM_K_INSTANCES[problem.filters % 3]
+        asked.add(tile.instance(precision, np.empty(0), "leaky"))
+        return replace(tile, blocks=3 + problem.filters % 7)
+
+    monkeypatch.setattr(convolutions, "choose_tensor_tile", choose)
+    case = make_case(varied_cfg.format(width=40, height=24), seed=3, images=2)
+    check_network(quick_target, case, FP16)
+    assert len(asked) > 1
 
 
 def test_a_gpu_without_tensor_cores_for_it_is_refused() -> None:

@@ -12,6 +12,8 @@ from tinyyolo3.layers.convolution.cuda import BLOCKED_SIZE, convolution_struct
 from tinyyolo3.layers.convolution.cuda_mma_tiles import (
     GemmTile,
     Precision,
+    mma_counters,
+    mma_grid,
     mma_terms,
     mma_workspace_floats,
 )
@@ -122,7 +124,7 @@ def conv_forward_mma_cuda(
         activation: applied to the sums.
         residual: added after the activation; of `out`'s shape and `x`'s type, in other memory.
         workspace: from `new_workspace`, of `mma_workspace_floats` or more; needed if
-            `tile.parts` > 1.
+            blocks share tiles: with `tile.parts` > 1, or `tile.blocks`.
 
     Raises:
         InputError: a shape or a type does not fit, a map's pixels lie where they cannot be copied
@@ -145,10 +147,10 @@ def conv_forward_mma_cuda(
     product = Product(out.pixels, out.channels, mma_terms(x.channels, size, precision))
     _check_limits(product, size, tile, workspace)
     split = None, None
-    if workspace is not None and tile.parts > 1:
+    if workspace is not None and mma_counters(product, tile):
         split = workspace[SPLIT_TILES:], workspace[:SPLIT_TILES].view(np.uint32)
     target.kernel(tile.file, tile.instance(precision, out.data, activation))(
-        (tile.tiles(product), tile.parts),
+        mma_grid(product, tile),
         (tile.threads,),
         (
             *(shape, x.data, packed, biases, residual.data if residual else None, out.data),
@@ -187,12 +189,12 @@ def _check_limits(
         raise InputError(
             f"convolution: the kernel of tensor cores takes sizes up to {BLOCKED_SIZE}, not {size}"
         )
-    if tile.parts == 1:
-        return
-    needed = mma_workspace_floats(product, tile)
+    counters, needed = mma_counters(product, tile), mma_workspace_floats(product, tile)
     found = 0 if workspace is None else workspace.size
-    if found < needed or tile.tiles(product) > SPLIT_TILES:
+    if counters and (found < needed or counters > SPLIT_TILES):
+        shared = f"{tile.blocks} blocks" if tile.blocks else f"{tile.parts} parts"
         raise InputError(
-            f"convolution: {tile.parts} parts of {tile.tiles(product)} tiles need a workspace of "
-            f"{needed} numbers and at most {SPLIT_TILES} tiles, found {found} numbers"
+            f"convolution: {shared} of {tile.tiles(product)} tiles need a workspace of {needed} "
+            f"numbers and at most {SPLIT_TILES} counters, found {found} numbers, and {counters} "
+            "are to count"
         )

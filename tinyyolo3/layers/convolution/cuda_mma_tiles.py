@@ -16,6 +16,8 @@ from tinyyolo3.layers.convolution.cuda_tiles import (
     Product,
 )
 
+#: The kernels of tiles whose `blocks` are given.
+STREAM_K_FILE = "convolution_stream_k.cu"
 #: Bytes that shared memory moves in a cycle.
 SHARED_RATE = 128.0
 
@@ -63,6 +65,8 @@ class MmaTile:
         blocks_per_sm: how many blocks' registers fit a multiprocessor.
         parts: blocks that share the terms of a tile.
         cached: pixels come by way of the L1 cache, which has them for the next taps.
+        blocks: among which the slices of all tiles are dealt out evenly (stream-K,
+            ``kernels/convolution_stream_k.cu``); 0 where each tile has `parts` blocks.
     """
 
     pixels: int
@@ -74,8 +78,12 @@ class MmaTile:
     blocks_per_sm: int
     parts: int = 1
     cached: bool = False
+    blocks: int = 0
 
-    file = "convolution_mma.cu"
+    @property
+    def file(self) -> str:
+        """The kernel's."""
+        return STREAM_K_FILE if self.blocks else "convolution_mma.cu"
 
     @property
     def threads(self) -> int:
@@ -101,7 +109,8 @@ class MmaTile:
         )
         rest = *map(str, numbers), "true" if self.cached else "false"
         arguments = *types, f"ACTIVATION_{activation.upper()}", *rest
-        return f"convolution_mma<{', '.join(arguments)}>"
+        kernel = "mma_stream_k" if self.blocks else "convolution_mma"
+        return f"{kernel}<{', '.join(arguments)}>"
 
     def tiles(self, product: Product) -> int:
         """Return how many tiles cover the result."""
@@ -123,6 +132,10 @@ INSTANCES = (
 )
 
 
+#: Those that stream-K is tried with: the quickest of several sizes, and the smallest.
+STREAM_K_INSTANCES = (INSTANCES[2], INSTANCES[5], INSTANCES[9])
+
+
 def mma_terms(channels: int, size: int, precision: Precision) -> int:
     """Return a convolution's terms, each tap's channels filled up to whole chunks of 16 bytes."""
     return size * size * -(-channels // precision.chunk) * precision.chunk
@@ -139,21 +152,57 @@ def mma_cycles(
     that come the beginning and the end of each round of resident blocks, about 2 µs, and with parts
     the partial sums, which one block adds up. The constants are fitted to 1,200 measurements on an
     H200, fp16 and tf32 alike; the tile that this prefers is 4 % slower than the quickest of those
-    tried, on average.
+    tried, on average. Stream-K was not among them: that each tile which a block goes on to costs it
+    another beginning and end is a cautious guess.
     """
-    blocks = tile.tiles(product) * tile.parts
-    load = -(-blocks // multiprocessors)
-    rounds = -(-load // min(load, tile.blocks_per_sm))
     depth = tile.depth(precision)
-    slices = -(-product.terms // (depth * tile.parts))
+    load = load_of(product, tile, depth, multiprocessors)
     multiplied = tile.pixels * tile.filters * depth / precision.rate
     read = tile.warps_n * tile.pixels + tile.warps_m * tile.filters
     moved = (read + tile.pixels + tile.filters) * tile.row_bytes / SHARED_RATE
-    cycles = rounds * (3640.0 + 425.0 * slices)
-    cycles += load * slices * max(1.55 * multiplied, 1.06 * moved)
-    if tile.parts > 1:
-        cycles += 3250.0 + 0.114 * tile.parts * tile.pixels * tile.filters
+    cycles = load.rounds * (3640.0 * load.fillings + 425.0 * load.slices)
+    cycles += load.blocks * load.slices * max(1.55 * multiplied, 1.06 * moved)
+    if load.parts > 1:
+        cycles += 3250.0 + 0.114 * load.parts * tile.pixels * tile.filters
     return cycles
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the busiest multiprocessor has to do.
+
+    Attributes:
+        blocks: of all rounds.
+        rounds: of resident blocks.
+        slices: of each block.
+        fillings: how often a block's pipeline begins anew, with another tile.
+        parts: how many blocks a tile's sums come from.
+    """
+
+    blocks: int
+    rounds: int
+    slices: int
+    fillings: int
+    parts: int
+
+
+def load_of(product: Product, tile: "GemmTile", depth: int, multiprocessors: int) -> Load:
+    """Return how a product's slices, of so many terms each, are dealt out.
+
+    With stream-K a stretch of n slices touches up to 1 + ⌈(n - 1) / s⌉ tiles of s slices, and such
+    a tile up to 1 + ⌈(s - 1) / n⌉ stretches of n slices or more.
+    """
+    tiles, of_tile = tile.tiles(product), -(-product.terms // depth)
+    slices, fillings, parts = -(-product.terms // (depth * tile.parts)), 1, tile.parts
+    blocks = tiles * tile.parts
+    if tile.blocks:
+        blocks = tile.blocks
+        slices = -(-tiles * of_tile // blocks)
+        shortest = max(tiles * of_tile // blocks, 1)
+        fillings, parts = 1 + -(-(slices - 1) // of_tile), 1 + -(-(of_tile - 1) // shortest)
+    load = -(-blocks // multiprocessors)
+    rounds = -(-load // min(load, tile.blocks_per_sm))
+    return Load(load, rounds, slices, fillings, parts)
 
 
 class GemmTile(Protocol):
@@ -170,6 +219,14 @@ class GemmTile(Protocol):
     @property
     def parts(self) -> int:
         """Blocks that share the terms of a tile."""
+
+    @property
+    def blocks(self) -> int:
+        """Blocks among which all tiles' slices are dealt out; 0 where tiles have their own."""
+
+    @property
+    def blocks_per_sm(self) -> int:
+        """How many are resident on a multiprocessor."""
 
     @property
     def file(self) -> str:
@@ -190,8 +247,21 @@ class GemmTile(Protocol):
         """Return how many tiles cover the result."""
 
 
+def mma_grid(product: Product, tile: GemmTile) -> tuple[int, int]:
+    """Return the blocks of a launch."""
+    return (tile.blocks, 1) if tile.blocks else (tile.tiles(product), tile.parts)
+
+
+def mma_counters(product: Product, tile: GemmTile) -> int:
+    """Return how many counters a launch needs, where blocks share tiles."""
+    if tile.blocks:
+        return tile.blocks
+    return tile.tiles(product) if tile.parts > 1 else 0
+
+
 def mma_workspace_floats(product: Product, tile: GemmTile) -> int:
     """Return how many numbers of workspace a launch needs: counters and partial sums."""
-    if tile.parts == 1:
+    if not mma_counters(product, tile):
         return 0
-    return SPLIT_TILES + tile.tiles(product) * tile.parts * tile.pixels * tile.filters
+    sums = 2 * tile.blocks if tile.blocks else tile.tiles(product) * tile.parts
+    return SPLIT_TILES + sums * tile.pixels * tile.filters

@@ -29,7 +29,10 @@ KERNELS: dict[str, type[TensorTile]] = {"mma": MmaTile, "wgmma": WgmmaTile}
 
 @cache
 def choose_tensor_tile(problem: Problem, precision: Precision, gpu: Gpu) -> TensorTile:
-    """Return the quickest tile: as measured on the GPU, or else with the least modelled time."""
+    """Return the quickest tile: as measured on the GPU, or else with the least modelled time.
+
+    Stream-K is only taken where it was measured to be quickest.
+    """
     measured = _measured(gpu.name).get((precision.name, problem))
     if measured is not None:
         return measured
@@ -72,9 +75,10 @@ def read_tile(named: Sequence[Any]) -> TensorTile:
 
 
 def named_tile(tile: TensorTile) -> list[Any]:
-    """Return a tile as JSON has it: its kernel's name and its numbers."""
+    """Return a tile as JSON has it: its kernel's name and its numbers, `blocks` for stream-K."""
     name = next(name for name, kind in KERNELS.items() if isinstance(tile, kind))
-    return [name, *astuple(tile)]
+    numbers = astuple(tile)
+    return [name, *(numbers if tile.blocks else numbers[:-1])]
 
 
 def choices_file(device: str) -> Path:

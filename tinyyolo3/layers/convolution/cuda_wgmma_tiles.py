@@ -5,7 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyyolo3.layers.convolution.cuda_mma_tiles import SHARED_RATE, Precision
+from tinyyolo3.layers.convolution.cuda_mma_tiles import (
+    SHARED_RATE,
+    STREAM_K_FILE,
+    Precision,
+    load_of,
+)
 from tinyyolo3.layers.convolution.cuda_tiles import (
     MULTIPROCESSORS,
     Product,
@@ -31,6 +36,7 @@ class WgmmaTile:
         blocks_per_sm: how many blocks' registers fit a multiprocessor.
         parts: blocks that share the terms of a tile.
         cached: pixels come by way of the L1 cache, which has them for the next taps.
+        blocks: as of `MmaTile`.
     """
 
     pixels: int
@@ -40,8 +46,12 @@ class WgmmaTile:
     blocks_per_sm: int
     parts: int = 1
     cached: bool = False
+    blocks: int = 0
 
-    file = "convolution_wgmma.cu"
+    @property
+    def file(self) -> str:
+        """The kernel's."""
+        return STREAM_K_FILE if self.blocks else "convolution_wgmma.cu"
 
     @property
     def threads(self) -> int:
@@ -65,7 +75,8 @@ class WgmmaTile:
         numbers = self.pixels, self.filters, self.groups_n, self.stages, self.blocks_per_sm
         rest = *map(str, numbers), "true" if self.cached else "false"
         arguments = stored, f"ACTIVATION_{activation.upper()}", *rest
-        return f"convolution_wgmma<{', '.join(arguments)}>"
+        kernel = "wgmma_stream_k" if self.blocks else "convolution_wgmma"
+        return f"{kernel}<{', '.join(arguments)}>"
 
     def tiles(self, product: Product) -> int:
         """Return how many tiles cover the result."""
@@ -85,6 +96,8 @@ WGMMA_INSTANCES = (
     WgmmaTile(128, 32, 1, 5, 2),
     WgmmaTile(64, 32, 1, 6, 3),
 )
+#: Those that stream-K is tried with.
+STREAM_K_WGMMA_INSTANCES = (WGMMA_INSTANCES[2], WGMMA_INSTANCES[5], WGMMA_INSTANCES[7])
 
 
 def wgmma_cycles(
@@ -98,21 +111,19 @@ def wgmma_cycles(
     measurements on an H200; the tile that this prefers is 2 % slower than the quickest of those
     tried, on average.
     """
-    blocks = tile.tiles(product) * tile.parts
-    load = -(-blocks // multiprocessors)
-    resident = min(load, tile.blocks_per_sm)
-    rounds = -(-load // resident)
-    slices = -(-product.terms // (DEPTH * tile.parts))
+    load = load_of(product, tile, DEPTH, multiprocessors)
+    resident = min(load.blocks, tile.blocks_per_sm)
+    blocks = tile.blocks or tile.tiles(product) * tile.parts
     multiplied = tile.pixels * tile.filters * DEPTH / RATE
     read = tile.groups_n * tile.pixels + tile.pixels // GROUP_PIXELS * tile.filters
     moved = (read + tile.pixels + tile.filters) * ROW_BYTES / SHARED_RATE
     rows = tile.pixels * (0.6 if tile.cached else 1.0) + tile.filters
     slice_cycles = max(
         resident * max(1.62 * multiplied, 1.55 * moved),
-        blocks / rounds * rows * ROW_BYTES / L2_RATE,
+        blocks / load.rounds * rows * ROW_BYTES / L2_RATE,
         1880.0 / (tile.stages - 2),
     )
-    cycles = rounds * (3530.0 + slices * slice_cycles)
-    if tile.parts > 1:
-        cycles += 2130.0 + 0.12 * tile.parts * tile.pixels * tile.filters
+    cycles = load.rounds * (3530.0 * load.fillings + load.slices * slice_cycles)
+    if load.parts > 1:
+        cycles += 2130.0 + 0.12 * load.parts * tile.pixels * tile.filters
     return cycles
