@@ -192,3 +192,5 @@ if __name__ == "__main__":
         main()
     except tinyyolo3.TinyYoloError as problem:
         sys.exit(f"error: {problem}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command goes on")
