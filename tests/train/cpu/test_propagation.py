@@ -213,6 +213,36 @@ def test_so_is_a_varied_one(frozen: int, stop: int) -> None:
     check(recipe, 1, 2, found)
 
 
+def test_so_are_frozen_layers_that_have_no_way_back() -> None:
+    cfg = """
+    [net]
+    width=16
+    height=16
+    [convolutional]
+    batch_normalize=1
+    filters=20
+    size=3
+    pad=1
+    activation=leaky
+    [dropout]
+    probability=.5
+    [shortcut]
+    from=-2
+    activation=linear
+    [dropout]
+    [reorg]
+    stride=2
+    [convolutional]
+    filters=7
+    [yolo]
+    anchors=3,3
+    classes=2
+    """
+    recipe = read_recipe(build_graph(parse_config(cfg, "x.cfg")), frozen=5)
+    found = run(CpuPropagation(recipe, 2), recipe, 1, 2, np.float32)
+    check(recipe, 1, 2, found)
+
+
 def test_so_is_yolov3_tiny() -> None:
     recipe = recipe_of(TINY)
     found = run(CpuPropagation(recipe, 2), recipe, 1, 2, np.float32)

@@ -159,6 +159,8 @@ def add_layer(assembly: Assembly, layer: specs.Layer) -> None:
             ConvolutionalLayer(assembly, layer).forward()
         case specs.Route() if assembly.owner(layer.index) != layer.index:
             assembly.outputs[layer.index] = assembly.output(layer.inputs[0])
+        case specs.Dropout() if layer.index < assembly.recipe.frozen:
+            assembly.outputs[layer.index] = assembly.output(layer.inputs[0])
         case specs.Maxpool() if layer.padding < layer.size:
             add_maxpool(assembly, layer)
         case specs.Avgpool():
