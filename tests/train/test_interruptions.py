@@ -13,9 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tinyyolo3.darknet.config import parse_config
+from tinyyolo3.darknet.weights import Header, write_weights
 from tinyyolo3.errors import OutputError, TrainingError, WeightsError
 from tinyyolo3.filelock import FileLock
+from tinyyolo3.network.build import build_graph
+from tinyyolo3.network.parameters import network_slots
 from tinyyolo3.testing.training import CFG, Noise
+from tinyyolo3.testing.weights import random_weights
 from tinyyolo3.train import TrainingResult, TrainingSettings, train
 from tinyyolo3.train.folder import LogRow
 from tinyyolo3.train.table import read_table
@@ -197,6 +202,18 @@ class TestNumbersThatAreNone:
             for name in archive.files:
                 if name != "about":
                     assert np.isfinite(archive[name]).all(), text
+
+    def test_the_last_update_is_looked_at(self, cfg: Path, out: Path) -> None:
+        """Its loss is from before it: that of the next iteration would be no number."""
+        steep = "learning_rate=1e6\npolicy=step\nscale=100\nstep=1"
+        cfg.write_text(CFG.replace("learning_rate=.01", steep))
+        graph = build_graph(parse_config(CFG))
+        weights = out.with_name("start.weights")
+        write_weights(weights, network_slots(graph), random_weights(graph, 0), Header(seen=40))
+        message = r"stopped in iteration 21: layer 0 \[convolutional\] .* are NaN or infinite"
+        with pytest.raises(TrainingError, match=message):
+            run(cfg, out, replace(SETTINGS, iterations=1), weights=weights)
+        assert not (out / "final.weights").exists()
 
 
 #: Trains as `run` does, in a process of its own.

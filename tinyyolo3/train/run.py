@@ -72,8 +72,7 @@ class TrainingRun:
         settings = plan.settings
         self._propagations = Propagations(plan.recipe, settings.backend, settings.threads)
         rows = read_table(plan.folder.validations, ValidationRow._fields)
-        # Later ones than the checkpoint come again.
-        self._validations = [ValidationRow(*row) for row in rows if row[0] <= self.iteration]
+        self._validations = [ValidationRow(*row) for row in rows]
 
     @property
     def iteration(self) -> int:

@@ -109,7 +109,9 @@ def tile_map(
     # An even number of jobs, as equal as may be: a thread that has one more than the others keeps
     # all of them waiting.
     jobs = -(-_tile_rows(tiles) // most)
-    return Tiling(filtering, columns, image_tiles, tiles, True, min(jobs + jobs % 2, _tile_rows(tiles)))
+    return Tiling(
+        filtering, columns, image_tiles, tiles, True, min(jobs + jobs % 2, _tile_rows(tiles))
+    )
 
 
 def arithmetic_of(algorithm: str) -> Arithmetic:
