@@ -1,13 +1,18 @@
 """From a picture's bytes to a network's first map: in one kernel, and in two."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from tinyyolo3.cuda.maps import DeviceMap, empty_map
-from tinyyolo3.cuda.target import Target
-from tinyyolo3.image.geometry import resize_geometry
+from gpu_timing import spans_ms, spread
+from peers.base import sample_picture
+from tinyyolo3.arrays import ByteArray
+from tinyyolo3.cuda.maps import DeviceMap, download_map, empty_map
+from tinyyolo3.cuda.target import DeviceArray, Target
+from tinyyolo3.detector import Detector
+from tinyyolo3.image.geometry import ResizeMode, resize_geometry
 from tinyyolo3.image.resize_cuda import FRAME, fill_frames, network_input_cuda
 from tinyyolo3.layers.convolution.cuda import new_workspace
 from tinyyolo3.layers.convolution.cuda_algorithms import Problem, gpu_of
@@ -49,14 +54,50 @@ def in_two(first: FirstCase) -> Case:
     return replace(one, files=("resize.cu", "convolution_mma.cu"), prepare=prepare)
 
 
+def pictures_ms(
+    target: Target, detector: Detector, batch: int, runs: int, warm_up: int
+) -> dict[str, Any]:
+    """Time a network from pictures' bytes to logits, in a graph, both ways.
+
+    Returns:
+        The times with the first convolution in one kernel and ``in two``, and the largest
+        difference of their logits, by the largest logit.
+    """
+    engine: Any = detector.network.engine
+    program = engine.program(target, detector.network.graph, batch)
+    pictures = [sample_picture()] * batch
+    size = program.input.width, program.input.height
+    pixels, table = _upload(target, pictures, size, "stretch")
+
+    def in_one() -> None:
+        program.launch_from_pictures(pixels, table)
+
+    def in_two() -> None:
+        network_input_cuda(target, pixels, table, program.input)
+        program.launch()
+
+    found, logits = {}, []
+    for name, record in (("in one", in_one), ("in two", in_two)):
+        launch = target.capture(record)
+        found[name] = spread(spans_ms(target, launch, runs, warm_up))
+        logits.append([download_map(target, y) for y in program.outputs])
+    pairs = list(zip(*logits, strict=True))
+    apart = max(float(np.abs(one - two).max() / np.abs(two).max()) for one, two in pairs)
+    return {**found, "apart": float(f"{apart:.2e}")}
+
+
+def _upload(
+    target: Target, pictures: Sequence[ByteArray], size: tuple[int, int], mode: ResizeMode
+) -> tuple[DeviceArray, DeviceArray]:
+    """Return pictures' bytes and frames in a target's memory."""
+    frames = np.empty(len(pictures), FRAME)
+    fill_frames(frames, [resize_geometry(p.shape[1], p.shape[0], *size, mode) for p in pictures])
+    pixels = np.concatenate([picture.reshape(-1) for picture in pictures])
+    return target.upload(pixels), target.upload(frames.view(np.uint8))
+
+
 def _resize(target: Target, first: FirstCase) -> Callable[[DeviceMap], None]:
-    frames = np.empty(len(first.sizes), FRAME)
-    geometries = [
-        resize_geometry(p.shape[1], p.shape[0], *first.network, first.mode) for p in first.pictures
-    ]
-    fill_frames(frames, geometries)
-    pixels = target.upload(np.concatenate([p.reshape(-1) for p in first.pictures]))
-    table = target.upload(frames.view(np.uint8))
+    pixels, table = _upload(target, first.pictures, first.network, first.mode)
     return lambda x: network_input_cuda(target, pixels, table, x)
 
 

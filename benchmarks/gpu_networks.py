@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from gpu_compile import compile_ahead, network_kernels
 from gpu_context import Context, Record
+from gpu_first import pictures_ms
 from gpu_models import (
     BATCHES,
     PRECISIONS,
@@ -75,6 +76,8 @@ def measure_batch(
     figures["same_in_batch"] = equal([y[:1] for y in found], [y[-1:] for y in found])
     figures["detect_ms"] = round(detect_ms(detector, batch, pictures), 4)
     name = f"{precision} batch {batch}"
+    if precision != "fp32":
+        figures["from_pictures"] = pictures_ms(target, detector, batch, runs, warm_up)
     record(name, figures)
     if precision != "fp32" and not context.tiny:
         with one_by_one(target):
