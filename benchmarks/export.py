@@ -106,7 +106,7 @@ def _axis_padding(cells: int, layer: specs.Maxpool, stride: int, windows: int) -
     return before, max(0, (windows - 1) * stride + layer.size - cells - before)
 
 
-def write_plain(network: FoldedNetwork, model: Model) -> None:
+def write_plain(graph: Graph, parameters: Parameters, model: Model) -> None:
     """Write the layers' specifications as JSON and the parameters as .npz.
 
     For peers without a file format of their own: they need nothing of this package to read it. A
@@ -114,18 +114,16 @@ def write_plain(network: FoldedNetwork, model: Model) -> None:
     everywhere but in Darknet, and a pooling has ``pads`` as `pool_padding` gives them.
     """
     layers = []
-    for layer in network.graph.layers:
+    for layer in graph.layers:
         plain = {"kind": layer.kind, **asdict(layer)}
         if isinstance(layer, specs.Convolutional):
             plain["padding"] = layer.padding * layer.dilation
         if isinstance(layer, specs.Maxpool):
             plain["pads"] = pool_padding(layer)
         layers.append(plain)
-    described = {"layers": layers, "outputs": network.graph.output_indices}
+    described = {"layers": layers, "outputs": graph.output_indices}
     model.layers.write_text(json.dumps(described))
     arrays = {
-        f"{name}.{index}": array
-        for index, own in network.parameters.items()
-        for name, array in own.items()
+        f"{name}.{index}": array for index, own in parameters.items() for name, array in own.items()
     }
     np.savez(model.parameters, allow_pickle=False, **arrays)

@@ -48,7 +48,8 @@ def compare_all(context: Context, part: str, record: Record, *, compiled: bool) 
     record("torch", {"version": torch.__version__, "cudnn": torch.backends.cudnn.version()})
     model = find_model(context, part)
     if not model.layers.exists():
-        write_plain(read_folded(model.cfg, model.weights, model.side), model)
+        folded = read_folded(model.cfg, model.weights, model.side)
+        write_plain(folded.graph, folded.parameters, model)
     target = context.open_target()
     compile_ahead(target, network_kernels(target, model))
     detectors = {}

@@ -91,7 +91,7 @@ def written(source: Source) -> Iterator[Model]:
         model = Model(Path(folder), source.side)
         source.write(model)
         network = read_folded(model.cfg, model.weights, source.side)
-        write_plain(network, model)
+        write_plain(network.graph, network.parameters, model)
         write_ncnn(network, model)
         if find_spec("onnx") is not None:
             from export_onnx import write_onnx

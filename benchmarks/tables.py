@@ -17,6 +17,7 @@ from evaluate_table import evaluate_table
 from gpu_tables import gpu_tables
 from markdown_tables import NONE, milliseconds, table
 from peers import ENTRIES
+from train_table import train_table
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
@@ -155,10 +156,17 @@ def main() -> None:
     options = parser.parse_args()
     before = README.read_text()
     text = before
-    kinds = {"cpu": cpu_tables, "gpu": gpu_tables, "evaluate": evaluate_table}
+    kinds = {
+        "cpu": cpu_tables,
+        "gpu": gpu_tables,
+        "evaluate": evaluate_table,
+        "train": train_table,
+    }
     for name, tables in kinds.items():
         results = RESULTS / f"{name}.json"
-        if results.exists():
+        if results.exists() and markers(name)[0] not in text:
+            print(f"{README.name} has no place for {results.name}: {' and '.join(markers(name))}")
+        elif results.exists():
             text = with_table(text, tables(json.loads(results.read_text())), name)
     if options.check:
         sys.exit(int(text != before))
