@@ -5,17 +5,18 @@
 // where x is the network's input, which is never in memory: what resize.cu would write there,
 // rounded as there, is made in shared memory from the pictures' bytes (resize.cuh).
 //
-// The idea. convolution_mma.cu fills 3 channels up to chunks of 16 bytes: of 128 terms of halves, two
-// slices, 27 count, and each input pixel of 16 bytes is written, and read under nine taps. Here a
-// block makes the input pixels under its outputs once. Terms lie one behind the other, 27 of 32 that
-// are multiplied; a lane gathers those of its fragments (tensor_cores.cuh) number by number, at
-// places that it works out once.
+// The idea. convolution_mma.cu fills 3 channels up to chunks of 16 bytes: of 128 terms of halves,
+// two slices, 27 count, and each input pixel of 16 bytes is written, and read under nine taps. Here
+// a block makes the input pixels under its outputs once. Terms lie one behind the other, 27 of 32
+// that are multiplied; a lane gathers those of its fragments (tensor_cores.cuh) number by number,
+// at places that it works out once.
 //
-// Arrays: pixels and frames as for resize.cu, one Frame for each image of p; y is a Map of Element,
-// halves or floats that are multiplied as tf32, 16-byte aligned if its pitch is. w is [ceil(filters /
-// 32)][step][4][32 lanes][2 words]: of each 8 terms of 32 bits the fragments of 4 x 8 filters as lanes
-// hold them, in mma_sums.cuh's order, zeros behind the last term and filter (pack_first_weights);
-// biases [filters], float. p.channels is 3, p.size 3, p.dilation 1, both strides STRIDE.
+// Arrays: pixels and frames as for resize.cu, one Frame for each image of p; y is a map of Element,
+// halves, or floats, which are multiplied as tf32. w is [ceil(filters / 32)][step][4][32 lanes][2
+// words]: of each step, 8 words of 32 bits of a filter's terms, the fragments of 4 x 8 filters as
+// lanes hold them, in mma_sums.cuh's order, zeros behind the last term and filter
+// (pack_first_weights); biases [filters], float. p.channels is 3, p.size 3, p.dilation 1, both
+// strides STRIDE.
 // Launch: grid (ceil(out_width / COLUMNS), ceil(out_height / ROWS), images), block 256, dynamic
 // shared memory sizeof(FirstShared<Element, STRIDE>).
 // Arithmetic intensity: 3 bytes in and 2 filters bytes out for 54 filters operations of a pixel, 27
@@ -72,7 +73,7 @@ struct TermPlaces {
   }
 };
 
-// Makes the input pixels under a block's outputs, those from (top, left) on; zeros beside the input.
+// Makes the input pixels under a block's outputs, from (top, left) on; zeros beside the input.
 template <class Element, int STRIDE>
 DEVICE_INLINE void make_input(FirstShared<Element, STRIDE>& shared, const ConvolutionShape& p,
                               const unsigned char* __restrict__ pixels, const Frame& frame,

@@ -2,23 +2,23 @@
 //
 //   y[m][f] = activate(sum over k of x[m, k] * w[f][k] + bias[f]) (+ residual[m][f])
 //
-// What changed since convolution_mma.cu and convolution_wgmma.cu: there a block has a tile, or a part
-// of one, and where tiles are no multiple of the blocks that run at a time, some multiprocessors
-// have one more and the others wait. Here all slices of all tiles lie in one row, tile behind tile,
-// and each of gridDim.x blocks has a stretch of it, of the same length to a slice. A stretch begins
-// and ends anywhere: a block may have the end of one tile's terms, some whole tiles, and the beginning
-// of another's. ("Stream-K: Work-centric parallel decomposition for dense matrix-matrix
-// multiplication on the GPU", Osama et al., 2023.)
+// What changed since convolution_mma.cu and convolution_wgmma.cu: there a block has a tile, or a
+// part of one, and where tiles are no multiple of the blocks that run at a time, some
+// multiprocessors have one more and the others wait. Here all slices of all tiles lie in one row,
+// tile behind tile, and each of gridDim.x blocks has a stretch of it, of the same length to a
+// slice. A stretch begins and ends anywhere: a block may have the end of one tile's terms, some
+// whole tiles, and the beginning of another's. ("Stream-K: Work-centric parallel decomposition for dense
+// matrix-matrix multiplication on the GPU", Osama et al., 2023.)
 //
 // The hand-over. Blocks that share a tile leave their sums in memory, and the last to arrive adds
 // them up in the order of their terms (MmaSums::combine): nobody waits, no order of blocks is
 // needed, and the bits are the same whoever comes last. A block is the first of no more than one
 // tile that is shared: such a tile contains the end of its stretch. So its number is that of the
-// tile's counter, and the sums of blocks first .. last lie at 2 first, 2 first + 1 and so on, before
-// 2 last, where the next such tile's may begin.
+// tile's counter, and the sums of blocks first .. last lie at 2 first, 2 first + 1 and so on, which
+// is before 2 last, where the next such tile's may begin.
 //
-// Arrays, terms and their order: as for convolution_mma.cu; workspace has room for two tiles of each
-// block, arrivals a counter for each, 0 before and after.
+// Arrays, terms and their order: as for convolution_mma.cu; workspace has room for two tiles of
+// each block, arrivals a counter for each, 0 before and after.
 // Launch: grid (blocks) of no more than there are slices, best as many as are resident at a time;
 // block Tile::threads, dynamic shared memory sizeof(Shared).
 // Arithmetic intensity: of the multiplications as for the tile; to that comes for each shared tile

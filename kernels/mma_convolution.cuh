@@ -177,7 +177,7 @@ struct FilterChunks {
   }
 };
 
-// Returns the sums of slices begin .. end - 1 of the tile of pixels from m0 on and filters from f0 on.
+// Returns the sums of slices begin .. end - 1 of the tile of pixels from m0, filters from f0 on.
 template <class Tile, bool CACHED, class Element>
 DEVICE_INLINE Tile sum_slices(Shared<Tile>& shared, const ConvolutionShape& p,
                               const Element* __restrict__ x, const Element* __restrict__ w,

@@ -1,8 +1,8 @@
 // resize.cuh -- a pixel of a network's input, made of a picture's bytes as Darknet makes it.
 //
-// Every product is rounded by itself (__fmul_rn, never part of an FMA), so the bits are those of
-// the reference, whichever kernel includes this: tinyyolo3/image/resize.py, network_input_reference.
-// resize.cu says what is computed.
+// resize.cu says what is computed. Every product is rounded by itself (__fmul_rn, never part of an
+// FMA), so the bits are those of the reference, whichever kernel includes this:
+// tinyyolo3/image/resize.py, network_input_reference.
 #pragma once
 #include "boxes.cuh"
 
