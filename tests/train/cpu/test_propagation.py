@@ -325,3 +325,9 @@ def test_what_does_not_fit_is_refused() -> None:
     heads = propagation.forward(parameters, pictures[:2])
     with pytest.raises(InputError, match="deltas of layer 8 have shape"):
         propagation.backward({index: x[:1] for index, x in heads.items()})
+
+
+def test_one_value_has_no_variance() -> None:
+    recipe = recipe_of(yolov3_tiny_config(32, 32))
+    with pytest.raises(InputError, match="at least two numbers per channel, found 1"):
+        CpuPropagation(recipe, 1)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from tinyyolo3.engine.cpu.algorithms import SLOPES
 from tinyyolo3.engine.cpu.packing import WIDTH, Floats, panels
+from tinyyolo3.layers.batchnorm import require_two_values
 from tinyyolo3.network import specs
 from tinyyolo3.train.cpu.assembly import JOBS, Assembly
 from tinyyolo3.train.cpu.batchnorm import (
@@ -112,11 +113,13 @@ class ConvolutionalLayer:
     ) -> tuple[Stretch, Floats, Floats]:
         """Add batch norm with an activation's slope; return what its way back needs."""
         assembly, layer = self.assembly, self.layer
-        coefficients = assembly.memory.reserve(coefficient_bytes(sums.placed()))
-        work = assembly.memory.reserve(sum_bytes(sums.placed(), JOBS))
+        shape = sums.placed()
+        coefficients = assembly.memory.reserve(coefficient_bytes(shape))
+        work = assembly.memory.reserve(sum_bytes(shape, JOBS))
         means, variances = (assembly.zeros(layer.filters) for _ in range(2))
         frozen = layer.index < assembly.recipe.frozen
         if not frozen:
+            require_two_values(shape.images * shape.pixels)
             assembly.moments[layer.index] = means, variances
 
         def rows() -> Iterable[Row]:
