@@ -150,6 +150,11 @@ class TestTraining:
         assert "objectness " in shown
         assert " pictures/s  0:0" in shown
 
+    def test_a_long_wait_for_the_first_iteration_is_explained(self, train, monkeypatch):
+        monkeypatch.setattr("tinyyolo3.cli.train.PATIENCE_S", 0.0)
+        ending = train("--backend=reference")
+        assert "the first iteration takes a minute where nothing is compiled yet\n" in ending.out
+
     def test_other_readers_find_the_same_boxes(self, train):
         """OpenCV has a reader of weights and a network of its own."""
         cv2 = pytest.importorskip("cv2")
@@ -210,6 +215,13 @@ class TestBadInput:
         Path("x.cfg").write_text(text.replace("learning_rate=.01", "learning_rate=1e6"))
         self.refused(train("--iterations=60"), 1, "x.cfg: training stopped in iteration ")
         assert Path("out/checkpoint.npz").exists()
+
+    def test_too_little_memory(self, train, monkeypatch):
+        def refuse(*_, **__):
+            raise MemoryError
+
+        monkeypatch.setattr("tinyyolo3.train.backends.Propagations._make", refuse)
+        self.refused(train(), 1, "not enough memory; a larger subdivisions=, or smaller width=")
 
     def test_nothing_to_go_on_with(self, train):
         self.refused(train("--resume"), 1, "out/checkpoint.npz: no such file, so there is nothing")

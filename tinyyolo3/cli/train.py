@@ -8,6 +8,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING
 
 from tinyyolo3.cli.arguments import add_data_arguments, fraction, positive
@@ -32,6 +33,8 @@ examples:
   tinyyolo3 train --data obj.data --cfg obj.cfg --weights obj.weights --clear --freeze 75 \\
       --iterations 2000 --validate-every 200 --out obj
 """
+#: When the first iteration is not done after so many seconds, it is said why that may be.
+PATIENCE_S = 8.0
 #: Where there is no terminal for a bar, a line is printed whenever so many iterations are done.
 LINE_EVERY = 100
 
@@ -177,11 +180,15 @@ class _Told:
 
     def __init__(self) -> None:
         self._bar: Progress | None = None
+        self._first = Timer(PATIENCE_S, self._explain_wait)
+        self._first.daemon = True
 
     def __enter__(self) -> "_Told":
+        self._first.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._first.cancel()
         self.clear()
 
     def clear(self) -> None:
@@ -196,6 +203,7 @@ class _Told:
 
     def progress(self, row: "LogRow", last: int) -> None:
         """Tell of an iteration."""
+        self._first.cancel()
         iteration = int(row.iteration)
         note = (
             f"loss {row.loss:.4g} (box {row.box:.3g}, objectness {row.objectness:.3g}, classes "
@@ -209,12 +217,19 @@ class _Told:
             speed = f"{row.images_per_second:.1f} pictures/s"
             _print(f"iteration {iteration} of {last}: {note}, rate {row.rate:.4g}, {speed}")
 
+    def _explain_wait(self) -> None:
+        self.say("the first iteration takes a minute where nothing is compiled yet")
+
 
 @contextmanager
 def _keeping_what_is_done(checkpoint: Path, told: _Told) -> Iterator[None]:
-    """Say, when a training is interrupted, that nothing is lost."""
+    """Say, when a training is interrupted, that nothing is lost; and what needs less memory."""
     try:
         yield
+    except MemoryError:
+        raise TrainingError(
+            "not enough memory; a larger subdivisions=, or smaller width= and height=, need less"
+        ) from None
     except (KeyboardInterrupt, SystemExit):
         told.clear()
         if checkpoint.exists():
