@@ -35,7 +35,7 @@ def test_speed_is_that_of_this_run_alone():
 
 def test_what_else_is_said_stands_behind_the_bar_and_pictures_are_counted():
     found = describe_progress(4, 8, 4.0, before=2, pictures=6, note="loss 3")
-    assert found == "[############------------] 4/8  loss 3  3.0 pictures/s  0:08 left"
+    assert found == "[############------------] 4/8  3.0 pictures/s  0:08 left  loss 3"
 
 
 def test_bar_is_cleared_at_the_end(monkeypatch):

@@ -86,10 +86,8 @@ def describe_progress(
     """
     filled = BAR_WIDTH * done // total
     text = f"[{'#' * filled}{'-' * (BAR_WIDTH - filled)}] {done}/{total}"
-    if note:
-        text += f"  {note}"
-    if done == before or seconds <= 0:
-        return text
-    speed = (done - before) / seconds
-    minutes, rest = divmod(round((total - done) / speed), 60)
-    return f"{text}  {speed * pictures:.1f} pictures/s  {minutes}:{rest:02d} left"
+    if done != before and seconds > 0:
+        speed = (done - before) / seconds
+        minutes, rest = divmod(round((total - done) / speed), 60)
+        text += f"  {speed * pictures:.1f} pictures/s  {minutes}:{rest:02d} left"
+    return f"{text}  {note}" if note else text
