@@ -12,6 +12,7 @@ from tinyyolo3 import models
 from tinyyolo3.darknet.config import Config, read_config
 from tinyyolo3.errors import InputError, WeightsError
 from tinyyolo3.models import BUNDLED, DEFAULT, PUBLISHED, ModelFiles, bundled_model, find_model
+from tinyyolo3.testing.tolerances import RANDOM_NETWORK_BOX, RANDOM_NETWORK_PROBABILITY
 
 DIGITS = bundled_model("digits")
 #: What is written on the page that the README begins with, without blanks.
@@ -143,6 +144,17 @@ class TestDigits:
         assert len(read) == len(PAGE)
         wrong = [pair for line in zip(read, PAGE, strict=True) for pair in zip(*line, strict=True)]
         assert sum(one != other for one, other in wrong) <= 1, read
+
+    def test_is_read_by_opencv_with_the_same_boxes(self):
+        cv2 = pytest.importorskip("cv2")
+        net = cv2.dnn.readNetFromDarknet(str(DIGITS.cfg), str(DIGITS.weights))
+        x = np.random.default_rng(0).random((1, 3, 416, 416), np.float32)
+        net.setInput(x)
+        theirs = np.concatenate(net.forward(net.getUnconnectedOutLayersNames()))
+        ours = tinyyolo3.load(parity="opencv", device="cpu").candidates(x)
+        boxes_unit = ours.boxes_cxcywh_px / 416
+        np.testing.assert_allclose(boxes_unit, theirs[:, :4], atol=RANDOM_NETWORK_BOX)
+        np.testing.assert_allclose(ours.objectness, theirs[:, 4], atol=RANDOM_NETWORK_PROBABILITY)
 
     def test_is_the_network_that_was_trained(self):
         """Its layers differ in the suppression alone."""
