@@ -112,22 +112,22 @@ def _total(step: Any, block: int, lane: int) -> tuple[float, float]:
 _OWN = ("channels", "coefficients", "means", "variances", "scales", "biases", "epsilon")
 
 
+# Given numbers and no record: Numba would take the longer record for the shorter one, and warn.
 @compiled
-def _write_forward(step: Any, channel: int, mean: float, variance: float) -> None:
-    """Write the coefficients m, a and b of one channel."""
-    block = channel // LANES
-    own = carray(as_floats(step.coefficients + block * COEFFICIENT_BYTES), COEFFICIENTS * LANES)
-    scales = carray(as_floats(step.scales), step.channels)
-    biases = carray(as_floats(step.biases), step.channels)
-    lane = channel % LANES
+def _write_forward(
+    coefficients: int, lane: int, mean: float, variance: float, scale: float, bias: float,
+    epsilon: float,
+) -> None:  # fmt: skip
+    """Write the coefficients m, a and b of one of a block's channels."""
+    own = carray(as_floats(coefficients), COEFFICIENTS * LANES)
     own[lane] = mean
-    own[LANES + lane] = scales[channel] / np.sqrt(variance + step.epsilon)
-    own[2 * LANES + lane] = biases[channel]
+    own[LANES + lane] = scale / np.sqrt(variance + epsilon)
+    own[2 * LANES + lane] = bias
 
 
 @compiled
-def _clear_coefficients(step: Any, block: int) -> None:
-    own = carray(as_floats(step.coefficients + block * COEFFICIENT_BYTES), COEFFICIENTS * LANES)
+def _clear_coefficients(coefficients: int) -> None:
+    own = carray(as_floats(coefficients), COEFFICIENTS * LANES)
     for i in range(COEFFICIENTS * LANES):
         own[i] = 0
 
@@ -138,14 +138,20 @@ def moments_job(steps: Any, index: int, _scratch: int) -> None:
     step = carray(steps, 1)[0]
     means = carray(as_floats(step.means), step.channels)
     variances = carray(as_floats(step.variances), step.channels)
-    _clear_coefficients(step, index)
+    scales = carray(as_floats(step.scales), step.channels)
+    biases = carray(as_floats(step.biases), step.channels)
+    coefficients = step.coefficients + index * COEFFICIENT_BYTES
+    _clear_coefficients(coefficients)
     for lane in range(min(LANES, step.channels - index * LANES)):
         channel = index * LANES + lane
         total, squares = _total(step, index, lane)
         mean = total / step.count
         means[channel] = mean
         variances[channel] = max(0.0, squares / step.count - mean * mean)
-        _write_forward(step, channel, means[channel], variances[channel])
+        _write_forward(
+            coefficients, lane, means[channel], variances[channel], scales[channel],
+            biases[channel], step.epsilon,
+        )  # fmt: skip
 
 
 @operation(*_OWN)
@@ -154,10 +160,16 @@ def given_moments_job(steps: Any, index: int, _scratch: int) -> None:
     step = carray(steps, 1)[0]
     means = carray(as_floats(step.means), step.channels)
     variances = carray(as_floats(step.variances), step.channels)
-    _clear_coefficients(step, index)
+    scales = carray(as_floats(step.scales), step.channels)
+    biases = carray(as_floats(step.biases), step.channels)
+    coefficients = step.coefficients + index * COEFFICIENT_BYTES
+    _clear_coefficients(coefficients)
     for lane in range(min(LANES, step.channels - index * LANES)):
         channel = index * LANES + lane
-        _write_forward(step, channel, means[channel], variances[channel])
+        _write_forward(
+            coefficients, lane, means[channel], variances[channel], scales[channel],
+            biases[channel], step.epsilon,
+        )  # fmt: skip
 
 
 @operation(
