@@ -1,6 +1,6 @@
 """Teach a trained detector classes that it has never seen, from a few dozen pictures.
 
-python examples/finetune.py [--model NAME] [--iterations 400] [--out finetune]
+python examples/finetune.py [--model NAME] [--iterations 600] [--out finetune]
 
 Draws pages with stars, arrows and smileys as a hand would, and labels them; adapts a trained model
 (the digits model that comes with tinyyolo3, or any other: ``--model yolov3.cfg``) to these classes;
@@ -30,6 +30,8 @@ from tinyyolo3.train.settings import TrainingSettings
 SIDE, FINE = 320, 3
 #: The network's input in training: smaller than what it detects at, to be quicker.
 INPUT = 256
+#: The loss that the bundled models were trained with. The factors in a cfg are for one of them.
+BUNDLED_LOSS = "gradient"
 #: Pages that are learnt from, and pages that are not.
 TRAIN, VALID = 48, 32
 
@@ -174,7 +176,7 @@ def schedule(iterations: int, side: int) -> dict[str, str]:
         "height": str(side),
         "batch": "8",
         "subdivisions": "1",
-        "learning_rate": "0.002",
+        "learning_rate": "0.005",
         "burn_in": str(iterations // 10),
         "max_batches": str(iterations),
         "policy": "steps",
@@ -201,7 +203,7 @@ def draw_found(model: AdaptedModel, weights: Path, data: Path, to: Path, count: 
     Image.fromarray(np.vstack(rows)).save(to)
 
 
-def learn(model: AdaptedModel, data: Path, out: Path) -> Path:
+def learn(model: AdaptedModel, data: Path, out: Path, loss: str) -> Path:
     """Train all layers from the last two before the first head on; return the trained weights."""
     first_head = min(head.index for head in model.graph.heads) - 1
     result = train(
@@ -209,7 +211,7 @@ def learn(model: AdaptedModel, data: Path, out: Path) -> Path:
         tinyyolo3.open_dataset(data, split="train"),
         out,
         weights=model.weights,
-        settings=TrainingSettings(freeze=first_head - 2),
+        settings=TrainingSettings(freeze=first_head - 2, ema=0.99, loss=loss),
         progress=show,
     )
     return result.weights
@@ -224,7 +226,7 @@ def show(row: LogRow, last: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="digits", help="a bundled model, or a .cfg file")
-    parser.add_argument("--iterations", type=int, default=400)
+    parser.add_argument("--iterations", type=int, default=600)
     parser.add_argument("--size", type=int, default=INPUT, help="of the network's input")
     parser.add_argument("--pages", type=int, nargs=2, default=(TRAIN, VALID))
     parser.add_argument("--out", type=Path, default=Path("finetune"))
@@ -241,7 +243,8 @@ def main() -> None:
     )
     assert model.weights is not None
     print(f"before: {measure(model, model.weights, data)}", flush=True)
-    final = learn(model, data, out / "training")
+    loss = BUNDLED_LOSS if options.model in BUNDLED else "darknet"
+    final = learn(model, data, out / "training", loss)
     print(f"after:  {measure(model, final, data)}")
     draw_found(model, final, data, out / "found.png")
 
