@@ -1,8 +1,8 @@
 """A mini-batch of blocked maps: where it lies, and how large it is.
 
-The layout is the engine's (`tinyyolo3.engine.cpu.layout`) with the images outermost:
-[image][block of `LANES` channels][pixel][lane], float32. Lanes beyond the last channel hold
-finite numbers without meaning.
+The layout is the engine's (`tinyyolo3.engine.cpu.layout`), [image][block of `LANES`
+channels][pixel][lane], float32, or with images within blocks: the distances tell. Lanes beyond the
+last channel hold finite numbers without meaning.
 """
 
 from collections.abc import Iterator

@@ -23,7 +23,6 @@ from tinyyolo3.train.cpu.batchnorm import (
 )
 from tinyyolo3.train.cpu.convolutions import (
     Convolution,
-    has_transposed,
     lower_convolution,
     plan_forward,
     plan_transposed,
@@ -34,19 +33,13 @@ from tinyyolo3.train.cpu.weight_stages import add_weight_gradient
 from tinyyolo3.train.cpu.weightless import add_activation, add_activation_backward
 
 
-def has_kernels(layer: specs.Convolutional) -> bool:
-    """Return whether a layer's three products are there; else it is computed plainly."""
-    return has_transposed(layer)
-
-
 @dataclass(frozen=True)
 class ConvolutionalLayer:
     """Adds the stages of one layer.
 
     Attributes:
         assembly: what they are added to.
-        layer: which.
-        source: its input; None where it reads the pictures as they are.
+        layer: which; one that `has_transposed`.
     """
 
     assembly: Assembly

@@ -44,7 +44,7 @@ from tinyyolo3.train.cpu.stages import Argument, Row
 from tinyyolo3.train.cpu.weight_packing import WeightOrder, lower_packing
 
 #: Bytes of weights that one core packs in a second.
-PACKING_RATE = 6e9
+PACKING_RATE = 3e9
 #: The tables of Winograd products.
 _ORDERS = {name: product_order(f) for name, f in FILTERINGS.items()}
 

@@ -17,7 +17,8 @@ from tinyyolo3.network import specs
 from tinyyolo3.network.parameters import Parameters
 from tinyyolo3.parallel import available_cores, check_threads, thread_limit
 from tinyyolo3.train.cpu.assembly import Assembly
-from tinyyolo3.train.cpu.convolutional import ConvolutionalLayer, has_kernels
+from tinyyolo3.train.cpu.convolutional import ConvolutionalLayer
+from tinyyolo3.train.cpu.convolutions import has_transposed
 from tinyyolo3.train.cpu.heads import HeadLayer
 from tinyyolo3.train.cpu.memory import Allocate, Memory, allocate
 from tinyyolo3.train.cpu.plain import PlainLayer
@@ -69,15 +70,14 @@ class CpuPropagation:
         self._add_backward()
         back = self._assembly.stages
         touched = [stage.touched for stage in (*ahead, *back)]
-        self._arena = self._assembly.memory.lay_out(touched, SLACK_BYTES, allocate)
+        arena = self._assembly.memory.lay_out(touched, SLACK_BYTES, allocate)
         self._forward, self._backward = Program(self._workers), Program(self._workers)
         self._forward.add(ahead)
         self._backward.add(back)
         size = max(self._forward.scratch_bytes, self._backward.scratch_bytes) + SLACK_BYTES
-        self._scratch = [allocate(size) for _ in range(self._workers)]
-        addresses = np.array([own.ctypes.data for own in self._scratch], np.int64)
-        self._forward.prepare(addresses, allocate)
-        self._backward.prepare(addresses, allocate)
+        scratches = [allocate(size) for _ in range(self._workers)]
+        for program in (self._forward, self._backward):
+            program.prepare(scratches, [arena, *self._assembly.kept], allocate)
         self._arrays: dict[Key, FloatArray] = {}
 
     def _add_forward(self) -> None:
@@ -155,7 +155,7 @@ def add_layer(assembly: Assembly, layer: specs.Layer) -> None:
     match layer:
         case specs.Yolo():
             HeadLayer(assembly, layer).forward()
-        case specs.Convolutional() if has_kernels(layer):
+        case specs.Convolutional() if has_transposed(layer):
             ConvolutionalLayer(assembly, layer).forward()
         case specs.Route() if assembly.owner(layer.index) != layer.index:
             assembly.outputs[layer.index] = assembly.output(layer.inputs[0])

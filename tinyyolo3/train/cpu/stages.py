@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyyolo3.engine.cpu.lowering import Lowered
+from tinyyolo3.engine.cpu.packing import Floats
 from tinyyolo3.engine.cpu.program import LINE, CodePointer, run_steps
 from tinyyolo3.parallel import run_workers
 from tinyyolo3.train.cpu.memory import Allocate, Stretch
@@ -64,15 +65,20 @@ class Stage:
 class Program:
     """Stages made ready to run.
 
+    A worker's thread holds on to the program, and through it to all memory that the rows name by
+    address: an interrupt that ends the caller's run leaves the others reading.
+
     Attributes:
         workers: how many threads share out the jobs.
         parts: tables of rows, and the calls between them.
         scratch_bytes: what the rows need for each worker.
+        kept: the memory that rows name by address.
     """
 
     workers: int
     parts: list[NDArray[np.int64] | Callable[[], None]] = field(default_factory=list)
     scratch_bytes: int = 0
+    kept: tuple[NDArray[Any], ...] = ()
     _records: list[NDArray[Any]] = field(default_factory=list)
     _bindings: list[tuple[NDArray[Any], Argument]] = field(default_factory=list)
     _scratches: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -95,21 +101,26 @@ class Program:
     def _entry(self, row: Row) -> tuple[int, int, int]:
         lowered = row.lowered
         record = np.zeros(1, lowered.operation.dtype)
-        fields = lowered.operation.dtype.names or ()
-        bound = {argument.field for argument in row.arguments}
-        given = set(lowered.record) | bound
-        for name in fields:
+        for name in lowered.operation.dtype.names or ():
             value = lowered.record.get(name, 0)
             record[name] = value.address if isinstance(value, CodePointer) else value
-        assert bound <= set(fields), f"{lowered.operation.name} has no fields {bound - given}"
         self._records.append(record)
         self._bindings += [(record, argument) for argument in row.arguments]
         self.scratch_bytes = max(self.scratch_bytes, lowered.scratch)
         return lowered.operation.address, record.ctypes.data, lowered.jobs
 
-    def prepare(self, scratches: NDArray[np.int64], allocate: Allocate) -> None:
-        """Take the workers' scratch memory, and reserve the counters of finished jobs."""
-        self._scratches = scratches
+    def prepare(
+        self, scratches: Sequence[Floats], kept: Sequence[Floats], allocate: Allocate
+    ) -> None:
+        """Take the workers' scratch memory and what else rows name by address, and make counters.
+
+        Args:
+            scratches: of each worker.
+            kept: all other memory.
+            allocate: where the counters' memory comes from.
+        """
+        self.kept = (*scratches, *kept)
+        self._scratches = np.array([own.ctypes.data for own in scratches], np.int64)
         longest = max((len(p) for p in self.parts if isinstance(p, np.ndarray)), default=0)
         self._counters = allocate(8 * max(1, longest) * (self.workers + 1) * LINE).view(np.int64)
 
