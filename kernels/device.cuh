@@ -72,6 +72,30 @@ DEVICE_INLINE unsigned arrive(unsigned* counter) {
   return before;
 }
 
+// Counts one more at `counter`, as arrive() does, of a block that wants nothing of others.
+DEVICE_INLINE void signal(unsigned* counter) {
+  __threadfence();
+  atomicAdd(counter, 1u);
+}
+
+// Waits until there are `count` signals at `counter`. What the blocks that sent them wrote before is
+// seen by this thread, and after the next __syncthreads() by its block. Whoever waits must be sure
+// that the signals come from blocks that run already: others may never begin.
+DEVICE_INLINE void wait_for_signals(const unsigned* counter, unsigned count) {
+  unsigned found;
+  do {
+    asm volatile("ld.acquire.gpu.u32 %0, [%1];" : "=r"(found) : "l"(counter) : "memory");
+  } while (found < count);
+}
+
+// Claims the next of the items 0 .. count - 1 from a queue of all blocks, 0 at first; -1 when there
+// is none left. Items are claimed in order, so that an item's claimant may wait for signals of those
+// before: their claimants run.
+DEVICE_INLINE int claim(unsigned* queue, int count) {
+  const unsigned item = atomicAdd(queue, 1u);
+  return item < static_cast<unsigned>(count) ? static_cast<int>(item) : -1;
+}
+
 }  // namespace dev
 
 #else
@@ -95,6 +119,11 @@ HOST_INLINE void cp_async_wait() {
   host::copy_async_wait(pending);
 }
 HOST_INLINE unsigned arrive(unsigned* counter) { return host::arrive(counter); }
+HOST_INLINE void signal(unsigned* counter) { host::signal(counter); }
+HOST_INLINE void wait_for_signals(const unsigned* counter, unsigned count) {
+  host::wait_for_signals(counter, count);
+}
+HOST_INLINE int claim(unsigned* queue, int count) { return host::claim(queue, count); }
 
 }  // namespace dev
 #endif

@@ -17,7 +17,10 @@ unsigned warp_shuffle(unsigned mask, unsigned value, int operand, int width, Shu
 void atomic_load(const void* address, void* value, size_t bytes);         // memory.cpp
 void atomic_store(void* address, const void* value, size_t bytes);        // memory.cpp
 void* dynamic_shared_memory(size_t bytes);                                // memory.cpp
-unsigned arrive(unsigned* counter);                                       // memory.cpp
+unsigned arrive(unsigned* counter);                                       // handover.cpp
+void signal(unsigned* counter);                                           // handover.cpp
+void wait_for_signals(const unsigned* counter, unsigned count);           // handover.cpp
+int claim(unsigned* queue, int count);                                    // handover.cpp
 void copy_async(void* shared, const void* global, int bytes, int wanted);  // async_copy.cpp
 void copy_async_commit();                                                 // async_copy.cpp
 void copy_async_wait(int pending);                                        // async_copy.cpp

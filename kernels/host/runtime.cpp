@@ -11,6 +11,7 @@
 #include "runtime/messages.cpp"
 #include "runtime/library.cpp"
 #include "runtime/memory.cpp"
+#include "runtime/handover.cpp"
 #include "runtime/scheduler.cpp"
 #include "runtime/warp.cpp"
 #include "runtime/tensor_cores.cpp"

@@ -24,8 +24,12 @@ inline void check_access(const void* address, size_t bytes, Access access, uintp
 // Checks that bytes are inside of an array, of which an instruction reads perhaps only the first.
 static void check_inside(const void* address, size_t bytes, uintptr_t pc);
 
-// Puts what the blocks that arrived at `counter` before did before what this block will do.
-static void checker_arrival(const void* counter);
+// Notes at a counter what this block has done so far.
+static void checker_release(const void* counter);
+
+// Puts what is noted at a counter before what this thread, and after its next barrier its block,
+// will do.
+static void checker_acquire(const void* counter);
 
 static void checker_launch_begins();
 static void checker_block_begins();
@@ -35,7 +39,8 @@ static void checker_turn_begins();  // a thread begins or goes on
 
 inline void check_access(const void*, size_t, Access, uintptr_t) {}
 inline void check_inside(const void*, size_t, uintptr_t) {}
-inline void checker_arrival(const void*) {}
+inline void checker_release(const void*) {}
+inline void checker_acquire(const void*) {}
 inline void checker_launch_begins() {}
 inline void checker_block_begins() {}
 inline void checker_turn_begins() {}

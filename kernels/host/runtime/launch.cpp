@@ -39,7 +39,9 @@ static void run_blocks(dim3 grid) {
   std::vector<unsigned> order(grid.x * grid.y * grid.z);
   for (unsigned i = 0; i < order.size(); i++) order[i] = i;
   if (run.launch->seed) run.random.shuffle(order);
+  run.blocks_to_come = static_cast<unsigned>(order.size());
   for (unsigned number : order) {
+    run.blocks_to_come--;
     block_index = {number % grid.x, number / grid.x % grid.y, number / grid.x / grid.y};
     run.block.number = number;
     memory_block_begins();

@@ -63,15 +63,4 @@ void atomic_store(void* address, const void* value, size_t bytes) {
   run.current->call_pc = 0;
 }
 
-// The blocks run one after another, so that nothing needs to be made visible.
-unsigned arrive(unsigned* counter) {
-  const auto pc = reinterpret_cast<uintptr_t>(__builtin_return_address(0));
-  run.current->call_pc = pc;
-  check_access(counter, sizeof *counter, Access::atomic, pc);
-  checker_arrival(counter);
-  const unsigned before = (*counter)++;
-  run.current->call_pc = 0;
-  return before;
-}
-
 }  // namespace host

@@ -81,6 +81,7 @@ static void release_barrier() {
 static void begin_block() {
   Block& block = run.block;
   block.ended = block.at_barrier = 0;
+  block.has_share = false;
   block.first_epoch = ++block.epoch;
   for (Warp& warp : block.warps) warp = {};
   for (Thread& thread : block.threads) {

@@ -67,6 +67,8 @@ struct Block {
   unsigned ended, at_barrier;
   // Barriers, counted on from block to block of a launch; those of this block begin at first_epoch.
   uint32_t first_epoch, epoch;
+  bool has_share;  // of a queue's items (handover.cpp), since its first claim
+  unsigned share;  // how many it may still claim
 };
 
 // splitmix64 (Steele, Lea, Flood 2014): small, and its numbers are the same with every compiler.
@@ -98,6 +100,7 @@ struct Run {
   void* context;
   Library library;
   Block block;
+  unsigned blocks_to_come;  // after the running one
   Fiber scheduler;
   Thread* current = nullptr;  // the running thread; null while the scheduler runs
   Random random;
