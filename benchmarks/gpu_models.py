@@ -92,10 +92,13 @@ class Forward:
     arena_bytes: int
 
 
-def load_ours(target: Target, model: Model, precision: str = "fp32") -> Detector:
+def load_ours(
+    target: Target, model: Model, precision: str = "fp32", *, persistent: bool = False
+) -> Detector:
     """Load a network onto a target."""
     sizes = (model.side, model.side)
-    return load_on(target, model.cfg, model.weights, size=sizes, precision=precision)
+    options: dict[str, Any] = {"precision": precision, "persistent": persistent}
+    return load_on(target, model.cfg, model.weights, size=sizes, **options)
 
 
 @contextmanager

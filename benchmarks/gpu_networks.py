@@ -23,6 +23,7 @@ from peers.base import NMS, THRESHOLD, Model, sample_picture
 from tinyyolo3.cuda.target import Target
 from tinyyolo3.detector import Detector
 from tinyyolo3.errors import TinyYoloError
+from tinyyolo3.testing.tolerances import PEER_HALF
 
 #: Counted forward passes, and pictures.
 RUNS, PICTURES = 200, 50
@@ -51,6 +52,10 @@ def measure(context: Context, part: str, record: Record) -> None:
             continue
         record(f"{precision} same_at_any_batch", equal(first[BATCHES[0]], first[BATCHES[-1]]))
         found[precision] = first[BATCHES[0]]
+        if precision == "fp16":
+            for batch in BATCHES:
+                figures = measure_persistent(context, target, model, batch, first[batch])
+                record(f"{precision} persistent batch {batch}", figures)
     right: Logits = reference_logits(model, ["alexeyab"])["alexeyab"]
     for precision, logits in found.items():
         record(f"{precision} errors", relative_errors(logits, right))
@@ -86,6 +91,29 @@ def measure_batch(
             same = equal(found, other.outputs())
         record(name, {**figures, "one by one": {**spread(spans), "same": same}})
     return [y[:1] for y in found]
+
+
+def measure_persistent(
+    context: Context, target: Target, model: Model, batch: int, apart: Logits
+) -> dict[str, Any]:
+    """Measure a network as one launch, if it is right: against the logits of a launch each."""
+    runs, pictures, warm_up = (2, 2, 1) if context.tiny else (RUNS, PICTURES, WARM_UP)
+    try:
+        detector = load_ours(target, model, "fp16", persistent=True)
+        forward = prepare_forward(target, detector, blobs(model, batch))
+        found = forward.outputs()
+    except TinyYoloError as problem:
+        return {"problem": str(problem)}
+    errors = relative_errors([y[:1] for y in found], apart)["relative"]
+    figures: dict[str, Any] = {
+        "apart": max(errors),  # sums are cut otherwise: not the same bits
+        "repeats": equal(found, forward.outputs()),
+        "arena_bytes": forward.arena_bytes,
+    }
+    if not (figures["repeats"] and figures["apart"] < PEER_HALF):
+        return {"problem": "other logits than by a launch each", **figures}
+    figures["forward"] = spread(spans_ms(target, forward.launch, runs, warm_up))
+    return {**figures, "detect_ms": round(detect_ms(detector, batch, pictures), 4)}
 
 
 def equal(a: Logits, b: Logits) -> bool:

@@ -177,12 +177,17 @@ struct FilterChunks {
   }
 };
 
+// What must have ended before x may be read, as a rule.
+struct LaunchBefore {
+  DEVICE_INLINE void operator()() const { dev::wait_for_launch_before(); }
+};
+
 // Returns the sums of slices begin .. end - 1 of the tile of pixels from m0, filters from f0 on.
-template <class Tile, bool CACHED, class Element>
-DEVICE_INLINE Tile sum_slices(Shared<Tile>& shared, const ConvolutionShape& p,
-                              const Element* __restrict__ x, const Element* __restrict__ w,
-                              const float* __restrict__ biases, int m0, int f0, int begin,
-                              int end) {
+// x is read when wait_for_x() has returned.
+template <class Tile, bool CACHED, class Element, class WaitForX = LaunchBefore>
+DEVICE_INLINE Tile sum_slices(Shared<Tile>& shared, const ConvolutionShape& p, const Element* x,
+                              const Element* __restrict__ w, const float* __restrict__ biases,
+                              int m0, int f0, int begin, int end, WaitForX wait_for_x = {}) {
   constexpr int BM = Tile::BM, BN = Tile::BN, BK = Tile::BK;
 #pragma unroll 1
   for (int i = threadIdx.x; i < BM; i += Tile::threads) shared.rows[i] = pixel_row(p, m0 + i);
@@ -195,7 +200,7 @@ DEVICE_INLINE Tile sum_slices(Shared<Tile>& shared, const ConvolutionShape& p,
   Tile tile;
   tile.accumulate(
       shared.stages, end - begin, [&](typename Tile::Stage& stage) { filters.copy(stage.w); },
-      [&](typename Tile::Stage& stage) { pixels.copy(stage.x); });
+      [&](typename Tile::Stage& stage) { pixels.copy(stage.x); }, wait_for_x);
   return tile;
 }
 

@@ -13,13 +13,15 @@ DEVICE_INLINE void store_some(Output* to, const float (&values)[8], const Elemen
     if (e < filters) store_one(to + e, added ? values[e] + load_one(added + e) : values[e]);
 }
 
+// In the place of an activation: the shape has it, for a kernel of several layers.
+constexpr int ACTIVATION_OF_SHAPE = -1;
+
 // Stores a tile's sums, eight filters at a time where addresses allow. pixel_of(row) is the output
 // pixel of a tile's row, negative if there is none. The residual is added to the sums as floats:
 // what is stored is rounded once. Its loads wait for memory together, as many as registers allow.
 template <int ACTIVATION, class Tile, class Element, class Output, class PixelOf>
 DEVICE_INLINE void store(const ConvolutionShape& p, const Tile& tile, PixelOf pixel_of, int f0,
-                         const float* biases, const Element* __restrict__ residual,
-                         Output* __restrict__ y) {
+                         const float* biases, const Element* residual, Output* __restrict__ y) {
   constexpr int rows = 2 * Tile::TM, at_once = sizeof(Element) == 2 ? rows : rows / 2;
   const bool aligned =
       in_eights(y, p.y_pitch) && (!residual || in_eights(residual, p.residual_pitch));
@@ -46,8 +48,8 @@ DEVICE_INLINE void store(const ConvolutionShape& p, const Tile& tile, PixelOf pi
       float v[8];
 #pragma unroll
       for (int e = 0; e < 8; e++)
-        v[e] = activate_for<Element>(
-            tile.sums[i / 2][4 * g + e / 2][i % 2 * 2 + e % 2] + biases[column + e], ACTIVATION);
+        v[e] = tile.sums[i / 2][4 * g + e / 2][i % 2 * 2 + e % 2] + biases[column + e];
+      activate_all<Element>(v, ACTIVATION == ACTIVATION_OF_SHAPE ? p.activation : ACTIVATION);
       if (vectors) {
         if (residual) add_eight(v, added[i % at_once]);
         store_eight(y + filters_of(pixels[i], p.y_pitch), v);

@@ -50,14 +50,14 @@ struct MmaTile : MmaSums<Element_, BM_, BN_, WARPS_M, WARPS_N> {
   }
 
   // Adds `slices` slices. copy_w(stage) and copy_x(stage) begin the copies of the next slice. x may
-  // be what the launch before writes; the weights, and what the caller has begun, are not.
-  template <class CopyW, class CopyX>
+  // be what others still write: wait_for_x() comes before it, behind the first copies of weights.
+  template <class CopyW, class CopyX, class WaitForX>
   DEVICE_INLINE void accumulate(Stage (&stages)[STAGES], int slices, CopyW copy_w,
-                                CopyX copy_x) {
+                                CopyX copy_x, WaitForX wait_for_x) {
 #pragma unroll
     for (int s = 0; s < STAGES - 1; s++)
       if (s < slices) copy_w(stages[s]);
-    dev::wait_for_launch_before();
+    wait_for_x();
 #pragma unroll
     for (int s = 0; s < STAGES - 1; s++) {
       if (s < slices) copy_x(stages[s]);

@@ -35,18 +35,23 @@ struct Position {
   bool inside;
 };
 
+// Those of which `index` counts the groups of LANES channels in a picture.
 template <int LANES>
-DEVICE_INLINE Position position_of_thread(const Map& output) {
+DEVICE_INLINE Position position_of(const Map& output, int image, int index) {
   const int groups = output.channels / LANES;
-  const int index = blockIdx.x * blockDim.x + threadIdx.x;
   Position position;
-  position.image = blockIdx.y;
+  position.image = image;
   position.pixel = index / groups;
   position.row = position.pixel / output.width;
   position.column = position.pixel % output.width;
   position.channel = index % groups * LANES;
   position.inside = position.pixel < output.height * output.width;
   return position;
+}
+
+template <int LANES>
+DEVICE_INLINE Position position_of_thread(const Map& output) {
+  return position_of<LANES>(output, blockIdx.y, blockIdx.x * blockDim.x + threadIdx.x);
 }
 
 // Where those outputs lie, or their inputs in a map of the output's height and width. Needs no row

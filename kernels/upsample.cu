@@ -7,7 +7,7 @@
 // as many as loads from memory, coalesce. Shared memory: none.
 // Arithmetic intensity: a multiplication for 4 bytes written: bound by memory.
 // Reference: tinyyolo3/layers/upsample.py, upsample_forward_reference.
-#include "pixelwise.cuh"
+#include "upsample.cuh"
 
 template <int LANES, class Element = float>
 __global__ void __launch_bounds__(256) upsample_forward(
@@ -15,10 +15,5 @@ __global__ void __launch_bounds__(256) upsample_forward(
     float scale) {
   const Position at = position_of_thread<LANES>(y_map);
   if (!at.inside) return;
-  const long long source =
-      map_offset(x_map, at.image, at.row / stride, at.column / stride, at.channel);
-  Lanes<LANES> values = load_lanes<LANES>(x + source);
-#pragma unroll
-  for (int k = 0; k < LANES; k++) values.lane[k] *= scale;
-  store_lanes(y + map_offset(y_map, at), values);
+  upsample<LANES>(at, x, x_map, y, y_map, stride, scale);
 }

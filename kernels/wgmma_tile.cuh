@@ -49,13 +49,13 @@ struct WgmmaTile : MmaSums<half, BM_, BN_, BM_ / 16, GROUPS_N> {
   }
 
   // Adds `slices` slices, as MmaTile does.
-  template <class CopyW, class CopyX>
+  template <class CopyW, class CopyX, class WaitForX>
   DEVICE_INLINE void accumulate(Stage (&stages)[STAGES], int slices, CopyW copy_w,
-                                CopyX copy_x) {
+                                CopyX copy_x, WaitForX wait_for_x) {
 #pragma unroll
     for (int s = 0; s < AHEAD; s++)
       if (s < slices) copy_w(stages[s]);
-    dev::wait_for_launch_before();
+    wait_for_x();
 #pragma unroll
     for (int s = 0; s < AHEAD; s++) {
       if (s < slices) copy_x(stages[s]);

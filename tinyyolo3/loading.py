@@ -21,6 +21,7 @@ from tinyyolo3.engine.cpu.arithmetic import HAS_BFLOAT16
 from tinyyolo3.engine.cpu.engine import CpuEngine
 from tinyyolo3.engine.network import Network
 from tinyyolo3.errors import BackendError, ConfigError, InputError, WeightsWarning
+from tinyyolo3.layers.convolution.cuda_mma_tiles import FP16
 from tinyyolo3.layers.convolution.cuda_mma_tiles import PRECISIONS as GPU_PRECISIONS
 from tinyyolo3.models import ModelFiles, find_model
 from tinyyolo3.network.build import build_graph
@@ -55,6 +56,7 @@ def load(
     fold: bool = True,
     memory: str = "default",
     precision: str = "fp32",
+    persistent: bool = False,
 ) -> Detector:
     """Load a Darknet model, or the one that comes with the package.
 
@@ -80,6 +82,8 @@ def load(
             confidences off by up to 0.02, on processors that have an instruction for them. On a GPU
             "fp16" for maps and products in half precision, with confidences off by up to 0.02; or
             "tf32" for float32 maps and products of numbers of 11 bits, from sm_80 on.
+        persistent: on a GPU in "fp16", run all layers in one launch. Networks with layers that it
+            has no form of are refused.
 
     Returns:
         A detector. Of a classifier only `forward` and `network` work.
@@ -98,6 +102,7 @@ def load(
         raise InputError(
             f"precision must be {' or '.join(map(repr, PRECISIONS))}, not {precision!r}"
         )
+    _check_persistent(persistent, precision)
     chosen = select_backend(backend)
     target = select_target(
         device,
@@ -107,7 +112,7 @@ def load(
     if target is not None:
         _check_folded(precision, fold)
         model = _read_model(_kernels(), files, size, strict, cutoff, parity, fold)
-        return _on_target(target, model, threads, precision)
+        return _on_target(target, model, threads, precision, persistent)
     planned = chosen is CPU and fold
     check_precision(precision, planned=planned)
     model = _read_model(chosen, files, size, strict, cutoff, parity, fold)
@@ -133,6 +138,7 @@ def load_on(
     parity: str = "alexeyab",
     fold: bool = True,
     precision: str = "fp32",
+    persistent: bool = False,
 ) -> Detector:
     """Load a Darknet model onto a target of kernels.
 
@@ -151,6 +157,7 @@ def load_on(
         parity: whose numbers to follow.
         fold: fold batch norm into the weights.
         precision: "fp32", "fp16" or "tf32".
+        persistent: with "fp16", run all layers in one launch.
 
     Raises:
         TinyYoloError: as `load`.
@@ -158,10 +165,11 @@ def load_on(
     check_threads(threads)
     if precision not in ("fp32", *GPU_PRECISIONS):
         raise InputError(f"a target of kernels knows no precision {precision!r}")
+    _check_persistent(persistent, precision)
     _check_folded(precision, fold)
     files = ModelFiles(cfg, weights, names)
     model = _read_model(_kernels(), files, size, strict, cutoff, parity, fold)
-    return _on_target(target, model, threads, precision)
+    return _on_target(target, model, threads, precision, persistent)
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,11 +223,13 @@ def _kernels() -> Backend:
     return CUDA
 
 
-def _on_target(target: Target, model: _Model, threads: int | None, precision: str) -> Detector:
+def _on_target(
+    target: Target, model: _Model, threads: int | None, precision: str, persistent: bool
+) -> Detector:
     """Upload a model's parameters, and let a target run it."""
     from tinyyolo3.engine.cuda.engine import CudaEngine
 
-    engine = CudaEngine(target, model.parameters, precision)
+    engine = CudaEngine(target, model.parameters, precision, persistent=persistent)
     engine.prepare(model.graph)
     network = Network(model.graph, model.parameters, _kernels(), model.folded, threads, engine)
     return Detector(network, model.names)
@@ -231,6 +241,16 @@ def _cpu_only(backend: str | None, memory: str, precision: str) -> str | None:
     asked["precision"] = (precision if precision in CPU_PRECISIONS else "fp32", "fp32")
     wishes = [f"{name}={value!r}" for name, (value, usual) in asked.items() if value != usual]
     return wishes[0] if wishes else None
+
+
+def _check_persistent(persistent: bool, precision: str) -> None:
+    """Refuse one launch for all layers in a precision that has none.
+
+    Raises:
+        BackendError: it is not fp16.
+    """
+    if persistent and precision != FP16.name:
+        raise BackendError(f'persistent=True needs precision="fp16", not {precision!r}')
 
 
 def _check_folded(precision: str, fold: bool) -> None:

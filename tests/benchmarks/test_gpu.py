@@ -112,6 +112,11 @@ def test_a_network_is_measured_and_repeats(context: Context, record: Record) -> 
             assert figures["forward"]["ms"] > 0
             if precision != "fp32":
                 assert figures["from_pictures"]["apart"] < PEER_HALF
+    for batch in gpu_models.BATCHES:
+        figures = record.found[f"fp16 persistent batch {batch}"]
+        assert figures["repeats"]
+        assert figures["apart"] < PEER_HALF
+        assert figures["forward"]["ms"] > 0
     errors = {p: max(record.found[f"{p} errors"]["relative"]) for p in gpu_models.PRECISIONS}
     assert errors["fp32"] < 1e-6
     # Each has the precision that it is asked for.

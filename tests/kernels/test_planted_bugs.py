@@ -14,6 +14,7 @@ from tinyyolo3.boxes.nms_cuda import BoxBuffers, detect_boxes_cuda
 from tinyyolo3.cuda.host import HostTarget
 from tinyyolo3.cuda.maps import empty_map, upload_map
 from tinyyolo3.cuda.target import Target
+from tinyyolo3.engine.cuda.engine import CudaEngine
 from tinyyolo3.image.geometry import resize_geometry
 from tinyyolo3.image.resize_cuda import FRAME, fill_frames, network_input_cuda
 from tinyyolo3.layers.avgpool import avgpool_forward_cuda
@@ -41,6 +42,7 @@ from tinyyolo3.layers.maxpool import maxpool_forward_cuda
 from tinyyolo3.layers.route import route_forward_cuda
 from tinyyolo3.layers.softmax import softmax_forward_cuda
 from tinyyolo3.layers.upsample import upsample_forward_cuda
+from tinyyolo3.testing.engines import make_case
 from tinyyolo3.testing.first_layers import FirstCase
 from tinyyolo3.testing.planted import Bug
 from tinyyolo3.testing.strategies import normal_map
@@ -116,6 +118,15 @@ def statistics(target: Target) -> None:
     mean, variance = target.empty(40), target.empty(40)
     workspace = target.empty(batchnorm_statistics_workspace(x.pixels, x.channels))
     batchnorm_statistics_cuda(target, x, mean, variance, workspace)
+
+
+def whole_network(target: Target) -> None:
+    """Three convolutions and a pooling in one launch, of up to three bands and two tiles each."""
+    layer = "[convolutional]\nfilters={}\nsize=3\npad=1\nactivation=leaky\n"
+    cfg = "[net]\nwidth=10\nheight=14\nchannels=3\n" + layer.format(72) + layer.format(16)
+    case = make_case(cfg + "[maxpool]\nsize=2\nstride=2\n" + layer.format(8), seed=1)
+    engine = CudaEngine(target, case.parameters, "fp16", persistent=True)
+    engine.forward(case.graph, case.x)
 
 
 def upsample(target: Target) -> None:
@@ -313,7 +324,7 @@ BUGS = [
         "misaligned",
     ),
     Bug(
-        *("a window over the map's edge", maxpool, "maxpool.cu"),
+        *("a window over the map's edge", maxpool, "maxpool.cuh"),
         *("last_row = min(top + size, x_map.height)", "last_row = top + size", "out of bounds"),
     ),
     Bug(
@@ -407,6 +418,36 @@ BUGS = [
         "wanted && place < sink.capacity",
         "wanted && place < 2 * sink.capacity",
         "out of bounds",
+    ),
+    Bug(
+        *("an item does not wait", whole_network, "persistent.cu"),
+        "dev::wait_for_signals(counters + need.counters + band, need.signals);",
+        ";",
+        "race",
+    ),
+    Bug(
+        *("one of a band's tiles is enough", whole_network, "persistent.cu"),
+        *("need.signals);", "1);", "race"),
+    ),
+    Bug(
+        *("the last row under a window is not waited for", whole_network, "persistent.cu"),
+        *("(p.size - 1) * p.dilation;", "0;", "race"),
+    ),
+    Bug(
+        *("an item is said to be there before it is stored", whole_network, "persistent.cu"),
+        *("    __syncthreads();  // the whole item is stored\n", "", "race"),
+    ),
+    Bug(
+        *("nobody says that an item is there", whole_network, "persistent.cu"),
+        *("threadIdx.x == 0 && finished", "threadIdx.x == 0 && !finished", "endless"),
+    ),
+    Bug(
+        *("pixels are copied before they are there", whole_network, "mma_tile.cuh"),
+        *("    wait_for_x();\n", "", "race"),
+    ),
+    Bug(
+        *("counters begin anew while blocks still use them", whole_network, "persistent.cu"),
+        *("if (shared.tile.ticket != gridDim.x - 1) return;", "", "race|endless"),
     ),
 ]
 RUNS = list(dict.fromkeys(bug.run for bug in BUGS))

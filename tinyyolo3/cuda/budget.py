@@ -174,6 +174,7 @@ BUDGETS = (
     Budget("nms.cu", "nms_mask", 64, 64, (16, 18, 18), shared_bytes=2048),
     Budget("nms.cu", "nms_scan", 256, 72, (3, 3, 3), shared_bytes=2568),
     Budget("nms.cu", "sort_rows", 256, 32, (4, 8, 8), shared_bytes=3072),
+    Budget("persistent.cu", "persistent", 128, 168, (1, 3, 3), shared_bytes=49952),
     Budget("region.cu", "region_forward", threads=256, registers=48, blocks=(4, 5, 5)),
     Budget("reorg.cu", "reorg_forward", threads=256, registers=32, blocks=(4, 8, 8)),
     Budget("reorg.cu", "reorg_forward_half", threads=256, registers=32, blocks=(4, 8, 8)),

@@ -13,6 +13,7 @@ from tinyyolo3.selftest.case import Array, Case, Expected
 from tinyyolo3.selftest.convolutions import convolution_cases
 from tinyyolo3.selftest.layers import layer_cases
 from tinyyolo3.selftest.tensor_cores import tensor_core_cases
+from tinyyolo3.selftest.whole_network import whole_network_cases
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Outcome:
 def all_cases() -> list[Case]:
     """Return every case: each kernel on a few fixed shapes, odd ones among them."""
     cases = [*layer_cases(), *convolution_cases(), *tensor_core_cases(), *box_cases()]
+    cases += whole_network_cases()
     return cases + [case.in_halves() for case in cases if case.in_halves is not None]
 
 

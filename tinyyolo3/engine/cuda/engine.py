@@ -12,6 +12,8 @@ from tinyyolo3.engine.cuda.choose import convolution_operation, plan_network
 from tinyyolo3.engine.cuda.convolutions import convolution_algorithm
 from tinyyolo3.engine.cuda.kept import Kept
 from tinyyolo3.engine.cuda.overflow import check_overflow, overflow_error
+from tinyyolo3.engine.cuda.persistent import check_persistent
+from tinyyolo3.engine.cuda.persistent_weights import PackedWeights
 from tinyyolo3.engine.cuda.program import Program
 from tinyyolo3.engine.cuda.recorded import Recorded
 from tinyyolo3.engine.cuda.weights import DeviceWeights, Way
@@ -69,24 +71,35 @@ class CudaEngine:
     Attributes:
         target: where it runs.
         precision: what tensor cores multiply; None for float32 without them.
+        persistent: whether the network is one launch. `outputs`, and with it the search for an
+            overflow, is launched layer by layer all the same.
     """
 
-    def __init__(self, target: Target, parameters: Parameters, precision: str = "fp32") -> None:
+    def __init__(
+        self,
+        target: Target,
+        parameters: Parameters,
+        precision: str = "fp32",
+        *,
+        persistent: bool = False,
+    ) -> None:
         """Note where to run, and the parameters.
 
         Args:
             target: where to run.
             parameters: folded or not, as the graphs to run will be; folded but for float32.
             precision: "fp32"; or "fp16" or "tf32", for convolutions on tensor cores.
+            persistent: run all layers in one launch; only with "fp16".
 
         Raises:
             BackendError: the target's GPU has no such tensor cores.
         """
-        self.target = target
+        self.target, self.persistent = target, persistent
         self.precision = PRECISIONS.get(precision)
         if self.precision is not None:
             _check_tensor_cores(target, self.precision)
         self._weights = DeviceWeights(target, parameters)
+        self._packed: PackedWeights | None = None
         self._runs: Kept[Run] = Kept(KEPT_RUNS)
         self._lock = RLock()
 
@@ -103,8 +116,11 @@ class CudaEngine:
                 otherwise, which are added when they come.
 
         Raises:
-            BackendError: they do not fit the memory, or overflow in fp16.
+            BackendError: they do not fit the memory, or overflow in fp16; or one launch cannot run
+                these layers, where that is wanted.
         """
+        if self.persistent:
+            check_persistent(graph, plan_network(graph, images, None, self.precision))
         with self._lock:
             for layer in graph.layers:
                 if not isinstance(layer, specs.Convolutional | specs.Connected):
@@ -142,7 +158,17 @@ class CudaEngine:
         with self._lock:
             self.prepare(graph, images)
             plan = plan_network(graph, images, wanted, self.precision)
-            return Program(target, graph, plan, images, self._weights, self.precision)
+            packed = None
+            if self.persistent and (wanted is None or tuple(wanted) == graph.output_indices):
+                packed = self._pack(graph)
+            return Program(target, graph, plan, images, self._weights, self.precision, packed)
+
+    def _pack(self, graph: Graph) -> PackedWeights:
+        """Return all parameters in one array, made when first asked for."""
+        if self._packed is None:
+            self._packed = PackedWeights(self.target, graph, self._weights)
+            self.target.synchronize()  # a program on another stream may be the first to read them
+        return self._packed
 
     def forward(self, graph: Graph, x: FloatArray) -> list[FloatArray]:
         """Return the network's outputs for a batch of the graph's input size.

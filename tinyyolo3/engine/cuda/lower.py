@@ -93,13 +93,19 @@ def _options(layer: specs.Layer) -> dict[str, Any]:
 
 def _copy(low: Lowering, step: Step) -> Launch:
     """Copy channels to where a route wants them, which could not be written there."""
+    x, out = copied_maps(low, step)
+    return partial(CUDA.functions["route"], low.target, [x], out)
+
+
+def copied_maps(low: Lowering, step: Step) -> tuple[DeviceMap, DeviceMap]:
+    """Return the channels that a step copies, and where to."""
     (first, channel), source = step.offset, step.inputs[0]
     assert source is not None
     count, height, width = source.shape
     # The place is that of the whole map that the channels are part of.
     whole = low.map_of(replace(source, shape=(first + count, height, width)))
     out = channel_range(low.map_of(step.output), channel, count)
-    return partial(CUDA.functions["route"], low.target, [channel_range(whole, first, count)], out)
+    return channel_range(whole, first, count), out
 
 
 def _convolution(

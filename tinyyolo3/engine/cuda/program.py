@@ -9,6 +9,8 @@ from tinyyolo3.cuda.target import DeviceArray, Target
 from tinyyolo3.engine.cuda.convolutions import shared_workspace_floats
 from tinyyolo3.engine.cuda.first import lower_first
 from tinyyolo3.engine.cuda.lower import Launch, Lowering, lower_step
+from tinyyolo3.engine.cuda.persistent import PersistentNetwork, spread_buffers
+from tinyyolo3.engine.cuda.persistent_weights import PackedWeights
 from tinyyolo3.engine.cuda.weights import DeviceWeights
 from tinyyolo3.engine.plan import INPUT, Place, Plan
 from tinyyolo3.image.resize_cuda import network_input_cuda
@@ -37,6 +39,7 @@ class Program:
         images: int,
         weights: DeviceWeights,
         precision: Precision | None = None,
+        packed: PackedWeights | None = None,
     ) -> None:
         """Allocate the arena and lower the plan.
 
@@ -47,7 +50,10 @@ class Program:
             images: pictures in the batch.
             weights: the layers' parameters in the target's memory.
             precision: what tensor cores multiply, as the plan has it.
+            packed: the parameters in one array, for one launch of all steps; else each has its own.
         """
+        if packed is not None:
+            plan = spread_buffers(plan)
         self.graph, self.plan, self.images, self._target = graph, plan, images, target
         self.arena = target.empty(plan.arena_bytes // 4)
         # The same memory, as numbers of so many bytes.
@@ -56,11 +62,16 @@ class Program:
         workspace = new_workspace(target, floats)
         low = Lowering(target, graph, weights, self.map_of, workspace, precision)
         steps = [step for step in plan.steps if step.algorithm not in BOUNDARIES]
-        self._launches: list[list[Launch]] = [lower_step(low, step) for step in steps]
+        self._launches: list[list[Launch]]
+        if packed is None:
+            self._launches = [lower_step(low, step) for step in steps]
+        else:
+            self._launches = [[PersistentNetwork(low, plan, self.arena, packed).launch]]
         self.input = self.map_of(next(s.output for s in plan.steps if s.layer == INPUT))
         unpacked = (step.inputs[0] for step in plan.steps if step.algorithm == "unpack")
         self.outputs = tuple(self.map_of(place) for place in unpacked)
-        self._from_pictures = lower_first(low, plan, self.input)
+        # With one launch for all, the first convolution is inside of it.
+        self._from_pictures = lower_first(low, plan, self.input) if packed is None else None
 
     def launch(self) -> None:
         """Launch all steps, which go from `input` to `outputs`."""
