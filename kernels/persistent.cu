@@ -45,14 +45,14 @@ constexpr int BLOCKS_PER_SM = 3;
 
 // What persistent_structs.py calls Kind, Under and MOST_NEEDS.
 enum { CONVOLUTION, DEPTHWISE, MAXPOOL, UPSAMPLE, COPY, COPY_TO_FLOATS };
-enum { ALL_BANDS, SAME_PIXELS, UNDER_WINDOW, UNDER_SQUARE };
+enum { SAME_PIXELS, UNDER_WINDOW, UNDER_SQUARE };
 constexpr int MOST_NEEDS = 12;
 
 // Outputs that a step must wait for.
 struct NetworkNeed {
-  int counters, bands;  // the first band's counter, and how many there are
-  int signals;          // of each band
-  int under;            // which bands an item needs
+  int counters;  // the first band's
+  int signals;   // of each band
+  int under;     // which bands an item needs
 };
 
 struct NetworkStep {
@@ -88,10 +88,8 @@ DEVICE_INLINE void wait_for_needs(const NetworkStep& step, const unsigned* count
   const int last = min(m0 + Tile::BM, output_pixels(p)) - 1;
   for (int n = 0; n < step.needs_count; n++) {
     const NetworkNeed& need = step.needs[n];
-    int from = 0, to = need.bands - 1;
-    if (need.under == SAME_PIXELS) {
-      from = to = m0 / Tile::BM;
-    } else if (need.under != ALL_BANDS) {
+    int from = m0 / Tile::BM, to = from;
+    if (need.under != SAME_PIXELS) {
       const OutputPixel a = output_pixel(p, m0), b = output_pixel(p, last);
       const int top = a.image * p.height + first_row_needed(p, need.under, a.row);
       const int bottom = b.image * p.height + last_row_needed(p, need.under, b.row);

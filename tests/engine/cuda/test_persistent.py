@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from tinyyolo3 import load
 from tinyyolo3.cuda.host import HostTarget
 from tinyyolo3.cuda.target import Target
-from tinyyolo3.engine.cuda import convolutions, lower, persistent
+from tinyyolo3.engine.cuda import convolutions, lower, persistent, program
 from tinyyolo3.engine.cuda.choose import plan_network
 from tinyyolo3.engine.cuda.engine import CudaEngine
 from tinyyolo3.engine.cuda.persistent import SHARED_BYTES, spread_buffers
+from tinyyolo3.engine.cuda.persistent_structs import Under
 from tinyyolo3.engine.cuda.persistent_tasks import TILE, choose_parts
-from tinyyolo3.errors import BackendError
+from tinyyolo3.errors import BackendError, KernelError
 from tinyyolo3.layers.convolution.cuda_algorithms import Gpu
 from tinyyolo3.layers.convolution.cuda_mma_tiles import FP16, INSTANCES, MmaTile, mma_terms
 from tinyyolo3.layers.convolution.cuda_tiles import Product
@@ -236,6 +237,26 @@ def test_other_precisions_are_refused(tiny_model: Any, precision: str) -> None:
         load_on(HostTarget("fast"), *files, precision=precision, persistent=True)
     with pytest.raises(BackendError, match=message):
         load(*files, precision=precision, persistent=True)
+
+
+#: What must not be left out, each with what leaves it out.
+NEEDED = {
+    "windows": (persistent, "bands_under", lambda _: Under.SAME_PIXELS),
+    "waits": (persistent, "overlap", lambda *_: False),
+    "memory of its own": (program, "spread_buffers", lambda plan: plan),
+}
+
+
+@pytest.mark.parametrize("what", NEEDED)
+def test_check_mode_finds_what_a_table_lacks(what: str) -> None:
+    """With a block for each item."""
+    case = chain(12, 9, 40)
+    engine = CudaEngine(HostTarget("check"), case.parameters, "fp16", persistent=True)
+    with (
+        patch.object(*NEEDED[what]),
+        pytest.raises(KernelError, match=r"race: .*nothing orders the two blocks"),
+    ):
+        engine.forward(case.graph, case.x)
 
 
 def test_no_map_has_the_memory_of_another() -> None:

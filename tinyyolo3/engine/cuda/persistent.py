@@ -165,16 +165,10 @@ class PersistentNetwork:
             row.w, row.biases = self._packed.places[task.step.weights]
 
     def _needs(self, number: int, table: ctypes.Array[StepStruct]) -> Iterator[NeedStruct]:
-        """Yield what a step waits for, of the steps before it."""
+        """Yield what a step waits for: whatever steps before it have written of what it reads."""
         task = self._tasks[number]
+        read = [(task.x, bands_under(task)), (task.residual, Under.SAME_PIXELS)]
         for earlier, row in zip(self._tasks[:number], table, strict=False):
-            under = [
-                bands_under(task) if name == "x" else Under.SAME_PIXELS
-                for name, given in (("x", task.x), ("residual", task.residual))
-                if given is not None and overlap(earlier.out, given)
-            ]
-            read = (earlier.x, earlier.residual, earlier.out)
-            if any(other is not None and overlap(other, task.out) for other in read):
-                under = [Under.ALL_BANDS]
-            for which in under:
-                yield NeedStruct(row.counters, earlier.bands, earlier.signals, which)
+            for given, under in read:
+                if given is not None and overlap(earlier.out, given):
+                    yield NeedStruct(row.counters, earlier.signals, under)

@@ -18,13 +18,13 @@ class Kind(IntEnum):
 class Under(IntEnum):
     """Which bands of another step's output lie under an item."""
 
-    ALL_BANDS, SAME_PIXELS, WINDOW, SQUARE = range(4)
+    SAME_PIXELS, WINDOW, SQUARE = range(3)
 
 
 class NeedStruct(ctypes.Structure):
     """`struct NetworkNeed`."""
 
-    _fields_ = tuple((name, ctypes.c_int) for name in ("counters", "bands", "signals", "under"))
+    _fields_ = tuple((name, ctypes.c_int) for name in ("counters", "signals", "under"))
 
 
 class StepStruct(ctypes.Structure):
