@@ -69,10 +69,9 @@ def mma_rows() -> Iterator[Row]:
 
 def _stream_row(row: Row) -> Row:
     """Return the row of the kernel that deals a tile's slices out evenly: it may take no more."""
-    _file, name, *rest = row
+    _file, name, threads, registers, blocks, shared_bytes = row
     kernel, _, arguments = name.partition("<")
     shorter = kernel.removeprefix("convolution_")
-    threads, registers, blocks, shared_bytes = rest
     name = f"{shorter}_stream_k<{arguments}"
     return "convolution_stream_k.cu", name, threads, registers, blocks, shared_bytes
 

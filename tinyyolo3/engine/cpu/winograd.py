@@ -13,8 +13,8 @@ With few channels, a job takes a block of tiles through all three within its sec
 for all tiles (`winograd_input_job`, a job per block of channels), then each job takes one panel of
 filters through the other two (`winograd_output_job`), reading each weight once.
 
-Several pictures' maps may lie one after the other in each block; their tiles are counted through, so
-that a batch shares each weight that is read.
+Several pictures' maps may lie one after the other in each block; their tiles are counted through,
+so that a batch shares each weight that is read.
 
 The mathematics is in `toom_cook`. What it equals, up to rounding:
 `tinyyolo3.layers.convolution.reference.conv_forward_reference`.
@@ -43,8 +43,8 @@ EDGE_BYTES = 9 * 9 * BLOCK
 _FIELDS = (
     "transform", "back", "m", "products", "extent", "stride", "padding",
     "source", "source_stride", "blocks", "height", "width", "out_height", "out_width",
-    "tiles_x", "image_tiles", "tiles", "padded_tiles", "weights", "distinct", "order", "panels", "half",
-    "target", "target_stride", "bias", "residual", "residual_stride", "slope",
+    "tiles_x", "image_tiles", "tiles", "padded_tiles", "weights", "distinct", "order", "panels",
+    "half", "target", "target_stride", "bias", "residual", "residual_stride", "slope",
 )  # fmt: skip
 
 
