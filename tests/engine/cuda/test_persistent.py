@@ -177,14 +177,13 @@ def test_a_face_detector_finds_the_same(reference: Path, mode: str) -> None:
         np.testing.assert_array_equal(a.confidence, b.confidence)
 
 
-@pytest.mark.slow
 def test_a_detector_of_everything_finds_the_same(reference: Path) -> None:
     folder = reference / "models/yolo-fastest-1.1"
     files = folder / "model.cfg", folder / "model.weights"
     with blocks_at_a_time(132):
         engines = [
-            load_on(HostTarget("fast"), *files, precision="fp16", persistent=p).network
-            for p in (True, False)
+            load_on(HostTarget(mode), *files, precision="fp16", persistent=p).network
+            for mode, p in (("check", True), ("fast", False))
         ]
         x = np.random.default_rng(1).random((1, *engines[0].graph.input_shape), np.float32)
         found, expected = (network.engine.forward(network.graph, x) for network in engines)
