@@ -18,7 +18,7 @@ from tinyyolo3.train.options import HeadRules
 from tinyyolo3.train.step import read_recipe
 from train_base import Trainer, read_gradients, read_pictures
 
-NOTHING = LossParts(0, 0, 0, 0, 0, 0)
+NOTHING = LossParts(0, 0, 0, 0, 0)
 
 
 def load(folder: Path, threads: int) -> Trainer:

@@ -1,11 +1,14 @@
 """What is measured: of a perfect reader everything, of one that mistakes 7 for 1 that."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import digits.evaluate
 from digits.evaluate import SHOWN, evaluate_sets, result_lines
 from digits.scenes import Scene
 from digits.sets import SETS
@@ -70,3 +73,19 @@ def test_a_part_of_a_set_reaches_no_goal(scenes: list[Scene]) -> None:
     reader: Any = Reader(scenes)
     (result,) = evaluate_sets(reader, [PAGES], most=1)
     assert (result.pictures, result.passed) == (1, None)
+
+
+def test_what_is_told_of_the_model_is_what_was_stored() -> None:
+    folder = Path(digits.evaluate.__file__).parent
+    told = (folder / "README.md").read_text(encoding="utf-8")
+    stored = json.loads((folder / "evaluation.json").read_text())
+    assert [one["set"] for one in stored["sets"]] == [one.name for one in SETS]
+    for one, own in zip(stored["sets"], SETS, strict=True):
+        assert one["AP50"] >= own.least_AP50
+        assert one["AP"] >= own.least_AP
+        row = (
+            f"| {own.name} | {one['AP50']:.3f} ({own.least_AP50:.2f}) "
+            f"| {one['AP']:.3f} ({own.least_AP:.2f}) "
+            f"| {one['precision']:.3f} | {one['recall']:.3f} |"
+        )
+        assert row in told

@@ -72,7 +72,7 @@ def test_the_parts_add_up_to_the_loss(recipe: Recipe, parameters: Parameters) ->
         recipe, ReferencePropagation(recipe), reference_deltas, state, *batch()
     )
     heads, pictures = 2, 4
-    assert found.parts.total / heads / pictures == pytest.approx(found.loss, rel=FOLDED_FLOAT64)
+    assert found.parts.cost / heads / pictures == pytest.approx(found.loss, rel=FOLDED_FLOAT64)
     assert min(found.parts.box, found.parts.objectness, found.parts.classes) > 0
 
 

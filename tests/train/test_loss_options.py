@@ -188,19 +188,22 @@ def test_parts_are_sums_of_squares_and_the_mean_iou() -> None:
     assert parts.objectness == pytest.approx(15 * 0.3**2 + 0.7**2)
     assert parts.classes == pytest.approx(0.2**2 + 0.8**2)
     assert (parts.responsible, parts.mean_iou) == (1, pytest.approx(256 / 324))
-    assert parts.total == pytest.approx((delta**2).sum())
-    assert parts.cost == parts.total
+    assert parts.cost == pytest.approx((delta**2).sum())
 
 
 @pytest.mark.parametrize("iou_loss", IOU_KINDS)
 def test_darknets_printed_loss_has_the_iou_losses_mean(iou_loss: str) -> None:
     own = rules(iou_loss=iou_loss, iou_normalizer=0.5, obj_normalizer=2.0)
     parts = parts_of(predictions(), truths(TRUTH), own)
+    without = parts_of(predictions(), truths(TRUTH), dataclasses.replace(own, show_details=False))
     # The smallest box around both is the truth, so that GIoU is IoU.
     left = 1 - 256 / 324
-    assert parts.cost == pytest.approx(0.5 * left + 2 * (parts.objectness + parts.classes))
-    without = parts_of(predictions(), truths(TRUTH), dataclasses.replace(own, show_details=False))
-    assert without.cost == without.total == pytest.approx(parts.total)
+    assert parts.box == pytest.approx(0.5 * left)
+    assert parts.objectness == pytest.approx(2 * without.objectness)
+    assert parts.classes == pytest.approx(2 * without.classes)
+    assert parts.cost == parts.box + parts.objectness + parts.classes
+    delta = deltas(predictions(), truths(TRUTH), own)
+    assert without.cost == pytest.approx((delta**2).sum())
 
 
 def test_darknets_printed_loss_is_by_giou_for_giou_alone() -> None:
@@ -223,7 +226,7 @@ def test_no_truths_have_no_iou() -> None:
 
 
 def test_parts_add_up_and_costs_are_meaned_over_heads() -> None:
-    one, other = LossParts(1, 2, 3, 4, 2.0, 10), LossParts(10, 20, 30, 0, 0.0, 30)
-    assert sum_parts([one, other]) == LossParts(11, 22, 33, 4, 2.0, 40)
+    one, other = LossParts(1, 2, 3, 4, 2.0), LossParts(10, 20, 30, 0, 0.0)
+    assert sum_parts([one, other]) == LossParts(11, 22, 33, 4, 2.0)
     assert sum_parts([one, other]).mean_iou == 0.5
-    assert printed_loss([one, other]) == 20
+    assert printed_loss([one, other]) == (6 + 60) / 2

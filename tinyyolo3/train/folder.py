@@ -19,7 +19,7 @@ class LogRow(NamedTuple):
         seen: pictures by the end of it.
         rate: the learning rate.
         loss: per picture, as Darknet prints it.
-        box: the part of boxes, Σδ² meaned over heads and pictures.
+        box: what boxes have of the loss.
         objectness: that of objectness.
         classes: that of classes.
         iou: the mean IoU of responsible predictions with their objects.

@@ -1,7 +1,8 @@
 """What is told of a step: the parts of the loss, and how well responsible predictions lie.
 
-A part is the sum of squares of its deltas, as Darknet's own printed loss is one of all of them.
-Source: AlexeyAB's yolo_layer.c, forward_yolo_layer, and network.c, get_network_cost.
+The parts are those of the loss that Darknet prints: the sums of the squared deltas of boxes,
+objectness and classes; of boxes, an IoU loss itself where the cfg names one. Source: AlexeyAB's
+yolo_layer.c, forward_yolo_layer, and network.c, get_network_cost.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,12 +23,11 @@ class LossParts:
     """What is told of a step: one head's, or several together.
 
     Attributes:
-        box: Σδ² of boxes.
-        objectness: Σδ² of objectness.
-        classes: Σδ² of classes.
+        box: what boxes have of the printed loss.
+        objectness: what objectness has.
+        classes: what classes have.
         responsible: how often a prediction was made responsible for a truth.
         sum_iou: the IoUs of these predictions with their truths, added up.
-        cost: what Darknet prints as the head's loss, for all its pictures.
     """
 
     box: float
@@ -35,11 +35,10 @@ class LossParts:
     classes: float
     responsible: int
     sum_iou: float
-    cost: float
 
     @property
-    def total(self) -> float:
-        """Σδ² of all."""
+    def cost(self) -> float:
+        """What Darknet prints as the head's loss, for all its pictures."""
         return self.box + self.objectness + self.classes
 
     @property
@@ -55,7 +54,6 @@ class LossParts:
             self.classes + other.classes,
             self.responsible + other.responsible,
             self.sum_iou + other.sum_iou,
-            self.cost + other.cost,
         )
 
 
@@ -66,7 +64,7 @@ def printed_loss(heads: Sequence[LossParts]) -> float:
 
 def sum_parts(parts: Iterable[LossParts]) -> LossParts:
     """Return the parts of several heads or mini-batches together."""
-    return sum(parts, LossParts(0.0, 0.0, 0.0, 0, 0.0, 0.0))
+    return sum(parts, LossParts(0.0, 0.0, 0.0, 0, 0.0))
 
 
 def loss_parts_reference(
@@ -105,14 +103,21 @@ def make_parts(
     sum_giou: float,
     rules: HeadRules,
 ) -> LossParts:
-    """Return a head's parts, with Darknet's printed loss (forward_yolo_layer)."""
-    cost = box + objectness + classes
+    """Return a head's parts (forward_yolo_layer).
+
+    Args:
+        box: Σδ² of boxes.
+        objectness: Σδ² of objectness.
+        classes: Σδ² of classes.
+        responsible: how often a prediction was made responsible for a truth.
+        sum_iou: the IoUs of these predictions with their truths, added up,
+        sum_giou: and their GIoUs.
+        rules: the head's.
+    """
     if rules.iou_loss != "mse" and rules.show_details:
         # DARKNET: with an IoU loss the squared deltas of boxes give way to that loss's mean, by
         # the plain IoU for diou and ciou, and obj_normalizer is a factor on all the rest.
         lost = responsible - (sum_giou if rules.iou_loss == "giou" else sum_iou)
-        cost = rules.iou_normalizer * lost / max(responsible, 1)
-        cost += rules.obj_normalizer * (objectness + classes)
-    return LossParts(
-        float(box), float(objectness), float(classes), responsible, float(sum_iou), float(cost)
-    )
+        box = rules.iou_normalizer * lost / max(responsible, 1)
+        objectness, classes = rules.obj_normalizer * objectness, rules.obj_normalizer * classes
+    return LossParts(float(box), float(objectness), float(classes), responsible, float(sum_iou))
