@@ -30,7 +30,9 @@ def graph_of(*sections: str, channels: int = 16, side: int = 8) -> Graph:
 def choose(layer: specs.Layer) -> Choice:
     """Compute everything in one step; convolutions can add a residual."""
     convolution = isinstance(layer, specs.Convolutional)
-    return Choice("something", workspace_bytes=1000 * convolution, residual=convolution)
+    return Choice(
+        "something", workspace_bytes=1000 * convolution, residual=convolution, pools=convolution
+    )
 
 
 def plan_of(
@@ -166,6 +168,47 @@ def test_a_shortcut_is_a_step_where_it_must(sections: tuple[str, ...], wanted: l
     plan = plan_of(graph_of(*sections), wanted=wanted)
     assert all(step.residual is None for step in plan.steps)
     assert ("something", wanted[-1]) in kinds(plan)
+
+
+POOL = "[maxpool]\nsize=2\nstride="
+
+
+def test_a_pooling_that_halves_a_map_is_done_by_the_convolution_before_it() -> None:
+    plan = plan_of(graph_of(CONV + "16", CONV + "8", POOL + "2"))
+    assert kinds(plan)[-2:] == [("something", 2), ("unpack", 2)]
+    assert plan.steps[-2].weights == 1
+    assert plan.steps[-2].output is not None
+    assert plan.steps[-2].output.shape == (8, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("sections", "wanted", "side"),
+    [
+        ((CONV + "16", POOL + "2"), [0, 1], 8),
+        ((CONV + "16", POOL + "2", "[route]\nlayers=0"), [1, 2], 8),
+        ((CONV + "16", POOL + "2"), [1], 9),
+        ((CONV + "16", POOL + "1"), [1], 8),
+        ((CONV + "16", "[maxpool]\nsize=3\nstride=2"), [1], 8),
+        ((CONV + "16", POOL + "2\npadding=2"), [1], 8),
+        ((CONV + "16", "[dropout]", POOL + "2"), [2], 8),
+        ((POOL + "2",), [0], 8),
+    ],
+    ids=[
+        *(
+            "its map is wanted",
+            "its map is read",
+            "an odd side",
+            "at every pixel",
+            "larger windows",
+        ),
+        *("a border", "no convolution", "the network's input"),
+    ],
+)
+def test_a_pooling_is_a_step_where_it_must(
+    sections: tuple[str, ...], wanted: list[int], side: int
+) -> None:
+    plan = plan_of(graph_of(*sections, side=side), wanted=wanted)
+    assert all(step.weights in (None, step.layer) for step in plan.steps)
 
 
 def test_memory_is_used_again() -> None:

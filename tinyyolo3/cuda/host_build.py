@@ -90,9 +90,11 @@ def build_library(
     flags = MODES[mode]
     if mode == "check" and "clang" in compiler.version:
         flags = f"{flags} {_CLANG_CHECK}"
+    # The folder too: debug information names the headers by it, which `source_lines` relies on.
     key = digest(
-        *_circumstances(compiler), flags, text, *headers, vocabulary.everything,
-        _RUNTIME_MODES[mode], *(read_source(file).everything for file in runtime),
+        *_circumstances(compiler), flags, str(kernel_folder()), text, *headers,
+        vocabulary.everything, _RUNTIME_MODES[mode],
+        *(read_source(file).everything for file in runtime),
     )  # fmt: skip
     entry = load_entry("host", key, ".so")
     if entry is None:

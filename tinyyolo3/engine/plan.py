@@ -3,7 +3,8 @@
 Planning is done once per input size, in plain data. It decides that
 
 - layers which only pass their input on (dropout, a route of one layer) take no step and no memory;
-- a shortcut is added where the convolution before it writes its result;
+- a shortcut is added where the convolution before it writes its result, and a pooling that halves
+  the map is done there;
 - a route of several layers costs nothing: those layers write into its map from the start, each at
   its channels' offset, where the layout lets a map begin there, and are copied where it does not;
 - what the heads read are floats, also where all other maps are of shorter numbers: the convolution
@@ -111,6 +112,7 @@ class Choice:
         plain_input: whether it reads the network's input as the caller gave it.
         activation: whether the layer's activation takes a step of its own.
         residual: whether it can add another map to its result.
+        pools: whether it can write the maxima of 2 × 2 of its results instead.
         floats: whether it can write floats where all other maps are of shorter numbers.
     """
 
@@ -120,6 +122,7 @@ class Choice:
     plain_input: bool = False
     activation: bool = False
     residual: bool = False
+    pools: bool = False
     floats: bool = False
 
 

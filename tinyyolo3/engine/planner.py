@@ -19,10 +19,7 @@ def fused_shortcuts(
     The convolution's own output must not be needed, its algorithm must be able to, and the sum be
     a plain one of equal shapes, whose other part is there in time.
     """
-    readers: dict[int, int] = dict.fromkeys(wanted, 1)
-    for index in live:
-        for used in graph.layers[index].inputs:
-            readers[used] = readers.get(used, 0) + 1
+    readers = count_readers(graph, wanted, live)
     fused = {}
     for index in sorted(live):
         layer = graph.layers[index]
@@ -47,6 +44,43 @@ def fused_shortcuts(
         ):
             fused[index] = main
     return fused
+
+
+def fused_pools(
+    graph: Graph, wanted: Iterable[int], live: set[int], choose: Chooser
+) -> dict[int, int]:
+    """Map each pooling that its convolution can do itself to that convolution.
+
+    It halves a map of even sides by windows of 2 × 2, and nobody else reads that.
+    """
+    readers = count_readers(graph, wanted, live)
+    fused = {}
+    for index in sorted(live):
+        layer = graph.layers[index]
+        if not isinstance(layer, specs.Maxpool) or layer.inputs[0] == INPUT:
+            continue
+        before = graph.layers[layer.inputs[0]]
+        _, height, width = layer.input_shapes[0]
+        if (
+            isinstance(before, specs.Convolutional)
+            and readers[before.index] == 1
+            and choose(before).pools
+            and (layer.size, layer.stride) == (2, (2, 2))
+            and layer.padding < 2  # which is all to the right and below, if there is any
+            and height % 2 == width % 2 == 0
+            and layer.output_shape[1:] == (height // 2, width // 2)
+        ):
+            fused[index] = before.index
+    return fused
+
+
+def count_readers(graph: Graph, wanted: Iterable[int], live: Iterable[int]) -> dict[int, int]:
+    """Return how many read each layer's output: live layers, and the caller."""
+    readers: dict[int, int] = dict.fromkeys(wanted, 1)
+    for index in live:
+        for used in graph.layers[index].inputs:
+            readers[used] = readers.get(used, 0) + 1
+    return readers
 
 
 def live_layers(graph: Graph, wanted: Iterable[int]) -> set[int]:
@@ -194,10 +228,10 @@ class Planner:
                 self.steps.append(replace(step, offset=(first, channel)))
             channel += shape[0]
 
-    def add_layer(self, layer: specs.Layer, shortcut: int | None) -> None:
-        """Add the steps of a layer that computes something."""
+    def add_layer(self, layer: specs.Layer, fused: specs.Layer | None) -> None:
+        """Add the steps of a layer that computes something, with one that is done in it or None."""
         choice = self.choose(layer)
-        target = layer.index if shortcut is None else shortcut
+        target = layer.index if fused is None else fused.index
         weights = layer.index if isinstance(layer, specs.Convolutional) else None
         workspace = self.new_buffer(choice.workspace_bytes) if choice.workspace_bytes else None
         layout = self.float_layout if isinstance(layer, specs.Head) else self.layout
@@ -206,8 +240,8 @@ class Planner:
             for used in layer.inputs
         )
         residual = None
-        if shortcut is not None:
-            residual = self.place_in(layout, self.graph.layers[shortcut].inputs[1])
+        if isinstance(fused, specs.Shortcut):
+            residual = self.place_in(layout, fused.inputs[1])
         output = self.place(target)
         for part in range(choice.parts):
             self.steps.append(
@@ -254,11 +288,11 @@ def make_plan(
         float_layout: how maps of floats lie; as all others when None.
     """
     live = live_layers(graph, wanted)
-    fused = fused_shortcuts(graph, wanted, live, choose)
+    fused = fused_shortcuts(graph, wanted, live, choose) | fused_pools(graph, wanted, live, choose)
     planner = Planner(graph, layout, choose, float_layout or layout)
     planner.write_floats(live, wanted)
     planner.place_in_routes(live)
-    shortcut_of = {conv: shortcut for shortcut, conv in fused.items()}
+    fused_in = {conv: graph.layers[index] for index, conv in fused.items()}
     for index in sorted(live):
         layer = graph.layers[index]
         if index in fused or planner.resolve(index) != (index, 0):
@@ -269,7 +303,7 @@ def make_plan(
         if isinstance(layer, specs.Route) and len(layer.inputs) == 1:
             _add_slice(planner, layer)
             continue
-        planner.add_layer(layer, shortcut_of.get(index))
+        planner.add_layer(layer, fused_in.get(index))
     logits = planner.head_inputs()
     for index in wanted:
         of_head = index in logits

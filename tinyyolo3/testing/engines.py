@@ -173,7 +173,13 @@ def forcing(wish: str, usual: Chooser) -> Chooser:
         if not isinstance(layer, specs.Convolutional):
             return choice
         parts = algorithms.merged_parts(layer)
-        forced = replace(choice, parts=parts, plain_input=False, residual=not choice.activation)
+        forced = replace(
+            choice,
+            parts=parts,
+            plain_input=False,
+            residual=not choice.activation,
+            pools=not choice.activation and algorithms.makes_pairs(wish),
+        )
         kind = wish.removesuffix(" bf16")
         if kind == "im2col":
             return replace(forced, algorithm=wish, workspace_bytes=0)

@@ -217,13 +217,13 @@ class _Run:
                 assert used == INPUT
             else:
                 self._read_part(step, place, used, parts)
-        if step.layer != layer.index:
-            shortcut = self.graph.layers[step.layer]
-            assert isinstance(shortcut, specs.Shortcut)
+        fused = self.graph.layers[step.layer]
+        if step.layer != layer.index and isinstance(fused, specs.Shortcut):
             assert step.residual is not None
-            self._read_part(step, step.residual, shortcut.inputs[1], parts)
+            self._read_part(step, step.residual, fused.inputs[1], parts)
         else:
             assert step.residual is None
+            assert step.layer == layer.index or isinstance(fused, specs.Maxpool)
         if step.workspace is not None:
             self._workspace(step, written)
         following = self.plan.steps[self.number + 1 :]

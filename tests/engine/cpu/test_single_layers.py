@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyyolo3.backends.reference import REFERENCE
+from tinyyolo3.engine.cpu import algorithms
 from tinyyolo3.engine.cpu.microkernel import ROWS
 from tinyyolo3.engine.cpu.vectors import LANES
 from tinyyolo3.engine.eager import run_graph
+from tinyyolo3.network import specs
 from tinyyolo3.testing.engines import Case, layer_case, plan_case
 from tinyyolo3.testing.strategies import seeds
 from tinyyolo3.testing.tolerances import summation
@@ -64,6 +66,44 @@ def test_depthwise(
     assert ran == ["pack", "depthwise", "unpack"]
     bound = convolution_tolerance(case, size * size + 1)
     assert (np.abs(found - case.exact()[0]) <= bound).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    channels=st.sampled_from([3, LANES, LANES + 1]),
+    filters=CHANNELS,
+    sides=st.tuples(st.integers(2, 12), st.integers((ROWS + 1) // 2, 2 * ROWS)),
+    stride=st.integers(1, 2),
+    padding=st.integers(0, 1),
+    seed=seeds(),
+)
+def test_convolutions_that_pool(
+    channels: int,
+    filters: int,
+    sides: tuple[int, int],
+    stride: int,
+    padding: int,
+    seed: int,
+) -> None:
+    """From the picture, and by Winograd's tiles of 4 × 4, which the map's border may cut.
+
+    They give the same bits as when the map is written and then pooled.
+    """
+    height, width = (2 * side * stride for side in sides)
+    section = f"[convolutional]\nfilters={filters}\nsize=3\nstride={stride}\npad=1\n"
+    section += f"activation=leaky\n[maxpool]\nsize=2\nstride=2\npadding={padding}\n"
+    case = layer_case(section, (channels, height, width), seed)
+    (layer, _) = case.graph.layers
+    assert isinstance(layer, specs.Convolutional)
+    wish = None
+    if not algorithms.is_first_layer(layer):
+        names = [candidate.algorithm for candidate in algorithms.candidates(layer)]
+        (wish,) = filter(algorithms.makes_pairs, names)
+    pooling = plan_case(case, wish=wish)
+    assert [step.layer for step in pooling.plan.steps if step.weights == 0] == [1]
+    apart = plan_case(case, wanted=[0, 1], wish=wish)
+    assert [step.layer for step in apart.plan.steps if step.weights == 0] == [0]
+    assert np.array_equal(pooling.forward(case.x)[0], apart.forward(case.x)[1])
 
 
 @pytest.mark.parametrize("width", [17, 32, 45])

@@ -36,7 +36,7 @@ MEMORY_RATE = 60e9
 BFLOAT16_CHANNELS = 128
 #: How large the packed weights of a network may be: in multiples of the plain weights' size, and
 #: the bytes that they may have in any case.
-MEMORY = {"default": (3.0, 256 << 20), "low": (1.15, 0)}
+MEMORY = {"default": (4.0, 256 << 20), "low": (1.15, 0)}
 #: What a network can be computed in; "bf16" only where `arithmetic.HAS_BFLOAT16`.
 PRECISIONS = ("fp32", "bf16")
 #: A Winograd job's tiles are chosen to stay in this part of the second-level cache.
@@ -318,12 +318,19 @@ def _convolution_choice(layer: specs.Convolutional, candidate: Candidate | None)
             merged_parts(layer),
             activation=separate,
             residual=not separate,
+            pools=not separate and makes_pairs(candidate.algorithm),
         )
     if is_depthwise(layer):
         return Choice("depthwise", activation=separate)
     _, plane = picture_layout(layer)
     size = layer.input_shapes[0][0] * plane
-    return Choice("first layer", size, plain_input=True, activation=separate)
+    return Choice("first layer", size, plain_input=True, activation=separate, pools=not separate)
+
+
+def makes_pairs(algorithm: str) -> bool:
+    """Return whether an algorithm makes whole windows of 2 × 2 pixels at a time, to be pooled."""
+    name, *rest = algorithm.split()
+    return name == "winograd" and FILTERINGS[rest[0]].m % 2 == 0
 
 
 def _is_plain_sum(layer: specs.Shortcut) -> bool:

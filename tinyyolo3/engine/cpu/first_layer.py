@@ -4,6 +4,10 @@ A picture has 3 channels. Blocked, 13 of 16 lanes would be padding, and five six
 zeros. The matrix kernel does not mind where its single numbers come from: here a tile's rows are
 neighbouring *columns of a plain picture*, and the runs of the sum are its channels and window rows,
 three numbers each. All that is needed is a border of zeros around the picture (`pad_picture_job`).
+
+The map of a first layer is the largest of all. Where nobody reads it but a pooling that halves it,
+two of its rows at a time are computed in scratch memory and pooled there: a quarter of it is
+written, and nothing read again.
 Reference: `tinyyolo3.layers.convolution.reference.conv_forward_reference`.
 """
 
@@ -12,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tinyyolo3.engine.cpu.microkernel import PANEL, with_epilogue
+from tinyyolo3.engine.cpu.pooling import maximum_of_pairs
 from tinyyolo3.engine.cpu.program import operation
 from tinyyolo3.engine.cpu.vectors import BLOCK, as_floats, carray, kernel
 from tinyyolo3.parallel import compiled
@@ -52,53 +57,62 @@ def pad_picture_job(steps: Any, index: int, _scratch: int) -> None:
 
 
 _FIELDS = (
-    "source", "row_bytes", "plane_bytes", "channels", "out_width", "panels", "half", "weights",
-    "panel_bytes", "target", "target_stride", "bias", "slope",
+    "source", "row_bytes", "plane_bytes", "channels", "stride", "out_width", "panels", "half",
+    "weights", "panel_bytes", "target", "target_stride", "bias", "slope",
 )  # fmt: skip
 
 
 @compiled
-def _panel_addresses(step: Any, panel: int, row: int) -> tuple[int, int, int]:
+def _convolve_row(step: Any, row: int, panel: int, target: int, target_stride: int) -> None:
+    """Compute one output row of one panel; its vectors are written `target_stride` bytes apart."""
+    a = step.source + row * step.stride * step.row_bytes
     b = step.weights + panel * step.panel_bytes
-    c = step.target + panel * PANEL * step.target_stride + row * step.out_width * BLOCK
-    return b, c, step.bias + panel * PANEL * BLOCK
+    bias = step.bias + panel * PANEL * BLOCK
+    half = step.half == 1 and panel == step.panels - 1
+    plane, line, slope = step.plane_bytes, step.row_bytes, np.float32(step.slope)
+    channels, width = step.channels, step.out_width
+    if step.stride == 1 and half:
+        _half_1(
+            a, channels, plane, SIZE, line, 1, b, target, target_stride, bias, 0, 0, width, slope
+        )
+    elif step.stride == 1:
+        _full_1(
+            a, channels, plane, SIZE, line, 1, b, target, target_stride, bias, 0, 0, width, slope
+        )
+    elif half:
+        _half_2(
+            a, channels, plane, SIZE, line, 1, b, target, target_stride, bias, 0, 0, width, slope
+        )
+    else:
+        _full_2(
+            a, channels, plane, SIZE, line, 1, b, target, target_stride, bias, 0, 0, width, slope
+        )
 
 
 @operation(*_FIELDS)
 def first_layer_job(steps: Any, index: int, _scratch: int) -> None:
-    """One output row, at a stride of 1."""
+    """One output row."""
     step = carray(steps, 1)[0]
-    a = step.source + index * step.row_bytes
-    slope = np.float32(step.slope)
     for panel in range(step.panels):
-        b, c, bias = _panel_addresses(step, panel, index)
-        if step.half == 1 and panel == step.panels - 1:
-            _half_1(
-                a, step.channels, step.plane_bytes, SIZE, step.row_bytes, 1, b, c,
-                step.target_stride, bias, 0, 0, step.out_width, slope,
-            )  # fmt: skip
-        else:
-            _full_1(
-                a, step.channels, step.plane_bytes, SIZE, step.row_bytes, 1, b, c,
-                step.target_stride, bias, 0, 0, step.out_width, slope,
-            )  # fmt: skip
+        target = step.target + panel * PANEL * step.target_stride + index * step.out_width * BLOCK
+        _convolve_row(step, index, panel, target, step.target_stride)
 
 
 @operation(*_FIELDS)
-def first_layer_stride_2_job(steps: Any, index: int, _scratch: int) -> None:
-    """One output row, at a stride of 2."""
+def first_layer_pool_job(steps: Any, index: int, scratch: int) -> None:
+    """Two rows, and of each 2 × 2 of their pixels the maximum: one row of the pooled map.
+
+    `out_width` is the convolution's own, and even.
+    """
     step = carray(steps, 1)[0]
-    a = step.source + 2 * index * step.row_bytes
-    slope = np.float32(step.slope)
+    row_bytes = step.out_width * BLOCK
     for panel in range(step.panels):
-        b, c, bias = _panel_addresses(step, panel, index)
-        if step.half == 1 and panel == step.panels - 1:
-            _half_2(
-                a, step.channels, step.plane_bytes, SIZE, step.row_bytes, 1, b, c,
-                step.target_stride, bias, 0, 0, step.out_width, slope,
-            )  # fmt: skip
-        else:
-            _full_2(
-                a, step.channels, step.plane_bytes, SIZE, step.row_bytes, 1, b, c,
-                step.target_stride, bias, 0, 0, step.out_width, slope,
+        for n in range(2):
+            _convolve_row(step, 2 * index + n, panel, scratch + n * row_bytes, 2 * row_bytes)
+        half = step.half == 1 and panel == step.panels - 1
+        for n in range(1 if half else PANEL):
+            target = step.target + (panel * PANEL + n) * step.target_stride
+            maximum_of_pairs(
+                scratch + n * 2 * row_bytes, row_bytes, target + index * row_bytes // 2,
+                step.out_width // 2,
             )  # fmt: skip

@@ -18,6 +18,7 @@ from tinyyolo3.engine.cpu.toom_cook import FILTERINGS
 from tinyyolo3.engine.cpu.vectors import BLOCK
 from tinyyolo3.engine.cpu.winograd_kernels import TRANSFORMS
 from tinyyolo3.engine.plan import Place, Step
+from tinyyolo3.layers.shapes import Shape
 from tinyyolo3.network import specs
 
 #: Inputs of a job's pixels are chosen to stay in this part of the second-level cache.
@@ -33,6 +34,11 @@ def _convolution(step: Step, low: Lowering) -> specs.Convolutional:
     layer = low.graph.layers[step.weights]
     assert isinstance(layer, specs.Convolutional)
     return layer
+
+
+def _pools(low: Lowering, step: Step) -> bool:
+    """Return whether a convolution's step also does the pooling behind it."""
+    return isinstance(low.graph.layers[step.layer], specs.Maxpool)
 
 
 def _epilogue(low: Lowering, step: Step, packed: PackedWeights | None) -> Fields:
@@ -200,16 +206,20 @@ def lower_im2col_shared(low: Lowering, step: Step, packed: PackedWeights | None)
 
 
 def lower_winograd(low: Lowering, step: Step, packed: PackedWeights | None) -> list[Lowered]:
-    """A 3 × 3 window by minimal filtering."""
+    """A 3 × 3 window by minimal filtering, and the pooling behind it if the step is one's."""
     layer = _convolution(step, low)
     place, output = step.inputs[0], step.output
     assert place is not None
     assert output is not None
     name = step.algorithm.split()[1]
-    tiling = tile_map(FILTERINGS[name], place.shape[0], *output.shape[1:], low.images)
+    pools = _pools(low, step)
+    filters, height, width = output.shape
+    shape = (filters, 2 * height, 2 * width) if pools else output.shape
+    tiling = tile_map(FILTERINGS[name], place.shape[0], *shape[1:], low.images)
     record = {
         **_epilogue(low, step, packed),
-        **_tiles(tiling, place, output),
+        **_tiles(tiling, place, shape),
+        "pools": pools,
         **place_fields(low, place),
         "padding": layer.padding,
         "order": low.orders[name],
@@ -228,7 +238,7 @@ def lower_winograd(low: Lowering, step: Step, packed: PackedWeights | None) -> l
     ]
 
 
-def _tiles(tiling: Tiling, place: Place, output: Place) -> Fields:
+def _tiles(tiling: Tiling, place: Place, shape: Shape) -> Fields:
     """Return the fields of a Winograd convolution's shape."""
     filtering = tiling.filtering
     forward, back = TRANSFORMS[filtering.name]
@@ -242,20 +252,20 @@ def _tiles(tiling: Tiling, place: Place, output: Place) -> Fields:
         "blocks": packing.blocks(place.shape[0]),
         "height": place.shape[1],
         "width": place.shape[2],
-        "out_height": output.shape[1],
-        "out_width": output.shape[2],
+        "out_height": shape[1],
+        "out_width": shape[2],
         "tiles_x": tiling.columns,
         "image_tiles": tiling.image_tiles,
         "tiles": tiling.tiles,
         "padded_tiles": tiling.padded,
         "distinct": len(filtering.distinct_weights) ** 2,
-        "panels": packing.panels(output.shape[0]),
-        "half": packing.ends_in_half(output.shape[0]),
+        "panels": packing.panels(shape[0]),
+        "half": packing.ends_in_half(shape[0]),
     }
 
 
 def lower_first_layer(low: Lowering, step: Step, packed: PackedWeights | None) -> list[Lowered]:
-    """A 3 × 3 window on the plain picture."""
+    """A 3 × 3 window on the plain picture, and the pooling behind it if the step is one's."""
     layer = _convolution(step, low)
     channels, height, width = layer.input_shapes[0]
     filters, out_height, out_width = layer.output_shape
@@ -270,20 +280,17 @@ def lower_first_layer(low: Lowering, step: Step, packed: PackedWeights | None) -
         **shared,
         "source": picture,
         "channels": channels,
+        "stride": layer.stride[0],
         "out_width": out_width,
         "panels": packing.panels(filters),
         "half": packing.ends_in_half(filters),
         "panel_bytes": 4 * packing.panel_floats(channels, layer.size**2, 1),
     }
-    operation = {
-        (1, 1): first_layer.first_layer_job,
-        (2, 2): first_layer.first_layer_stride_2_job,
-    }[layer.stride]
-    rows = channels * (height + 2 * layer.padding)
-    return [
-        Lowered(first_layer.pad_picture_job, pad, rows),
-        Lowered(operation, record, out_height),
-    ]
+    padded = Lowered(first_layer.pad_picture_job, pad, channels * (height + 2 * layer.padding))
+    if _pools(low, step):
+        scratch = 2 * PANEL * out_width * BLOCK
+        return [padded, Lowered(first_layer.first_layer_pool_job, record, out_height // 2, scratch)]
+    return [padded, Lowered(first_layer.first_layer_job, record, out_height)]
 
 
 def lower_depthwise(low: Lowering, step: Step, packed: PackedWeights | None) -> list[Lowered]:

@@ -1,11 +1,15 @@
 """Pooling on blocked maps: the maximum of each window, and the mean of each channel.
 
 The maximum over a window is taken along its rows first and then along the columns of what is left:
-2k − 1 comparisons per pixel in place of k² − 1, which matters for YOLOv3-SPP's 13 × 13 windows.
+2k − 1 comparisons per pixel in place of k² − 1, which matters for YOLOv3-SPP's 13 × 13 windows. The
+windows of 2 × 2 that halve a map, as in tiny networks, stand side by side and are taken as a whole.
 References: `tinyyolo3.layers.maxpool`, `tinyyolo3.layers.avgpool`.
 """
 
+from collections.abc import Sequence
 from typing import Any
+
+from llvmlite import ir
 
 from tinyyolo3.engine.cpu.program import operation
 from tinyyolo3.engine.cpu.vectors import (
@@ -15,9 +19,39 @@ from tinyyolo3.engine.cpu.vectors import (
     as_floats,
     carray,
     copy_block,
+    kernel,
+    load,
+    loop,
+    maximum,
     maximum_block,
+    shift,
+    store,
     zero_block,
 )
+
+
+def emit_pairs(builder: ir.IRBuilder, arguments: Sequence[Any]) -> None:
+    """Write ``f(source, row_bytes, target, count)``: the maxima of 2 × 2 windows side by side.
+
+    `source` is the first window's upper left pixel; the lower ones lie `row_bytes` on.
+    """
+    source, row_bytes, target, count = arguments
+
+    def window(_index: Any, state: Sequence[Any]) -> Sequence[Any]:
+        upper, place = state
+        lower = builder.add(upper, row_bytes)
+        rows = [
+            maximum(builder, load(builder, shift(builder, at, BLOCK)), load(builder, at))
+            for at in (upper, lower)
+        ]
+        store(builder, maximum(builder, rows[1], rows[0]), place)
+        return [shift(builder, upper, 2 * BLOCK), shift(builder, place, BLOCK)]
+
+    loop(builder, count, [source, target], window)
+
+
+#: ``maximum_of_pairs(source, row_bytes, target, count)``.
+maximum_of_pairs = kernel("tinyyolo3_maximum_of_pairs", emit_pairs, 4)
 
 
 @operation(
@@ -34,6 +68,17 @@ def maxpool_job(steps: Any, index: int, scratch: int) -> None:
     plane = step.source + block * step.source_stride
     target = step.target + block * step.target_stride
     row_bytes = step.out_width * BLOCK
+    if (
+        step.size == step.stride_y == step.stride_x == 2
+        and step.offset == 0
+        and 2 * step.out_height <= step.height
+        and 2 * step.out_width <= step.width
+    ):
+        line_bytes = step.width * BLOCK
+        for y in range(start, stop):
+            upper = plane + 2 * y * line_bytes
+            maximum_of_pairs(upper, line_bytes, target + y * row_bytes, step.out_width)
+        return
     top = max(0, start * step.stride_y - step.offset)
     bottom = min(step.height, (stop - 1) * step.stride_y - step.offset + step.size)
     for y in range(top, bottom):

@@ -28,8 +28,8 @@ class StepReport:
 
     Attributes:
         number: its place in the plan, from 0.
-        layers: what it computes: a layer, a convolution and the shortcut that is added in it, or
-            none for the network's input.
+        layers: what it computes: a layer, a convolution and the shortcut or pooling that is done in
+            it, or none for the network's input.
         algorithm: what computes it.
         input_shape: channels, height and width of the (first) map that it reads.
         output_shape: the same of the map that it writes.

@@ -13,6 +13,9 @@ With few channels, a job takes a block of tiles through all three within its sec
 for all tiles (`winograd_input_job`, a job per block of channels), then each job takes one panel of
 filters through the other two (`winograd_output_job`), reading each weight once.
 
+Where nobody reads the map but a pooling that halves it, a tile is pooled before it is written: with
+4 × 4 pixels it has whole windows of 2 × 2.
+
 Several pictures' maps may lie one after the other in each block; their tiles are counted through,
 so that a batch shares each weight that is read.
 
@@ -25,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from tinyyolo3.engine.cpu.microkernel import PANEL, ROWS, UNROLL, multiply_raw
+from tinyyolo3.engine.cpu.pooling import maximum_of_pairs
 from tinyyolo3.engine.cpu.program import call_input_transform, call_output_transform, operation
 from tinyyolo3.engine.cpu.vectors import (
     BLOCK,
@@ -44,7 +48,7 @@ _FIELDS = (
     "transform", "back", "m", "products", "extent", "stride", "padding",
     "source", "source_stride", "blocks", "height", "width", "out_height", "out_width",
     "tiles_x", "image_tiles", "tiles", "padded_tiles", "weights", "distinct", "order", "panels",
-    "half", "target", "target_stride", "bias", "residual", "residual_stride", "slope",
+    "half", "pools", "target", "target_stride", "bias", "residual", "residual_stride", "slope",
 )  # fmt: skip
 
 
@@ -118,7 +122,10 @@ def multiply_products(step: Any, panel: int, rows: int, inputs: int, sums: int) 
 def transform_outputs(
     step: Any, block: int, first: int, count: int, sums: int, scratch: int
 ) -> None:
-    """Transform the sums of some tiles back into pixels of one block of filters."""
+    """Transform the sums of some tiles back into pixels of one block of filters.
+
+    Where `pools` is set these are pooled first, two by two; the map's sides are even then.
+    """
     product = step.padded_tiles * BLOCK
     row = step.out_width * BLOCK
     plane = step.target + block * step.target_stride
@@ -130,6 +137,17 @@ def transform_outputs(
         y = tile_y * step.m
         x = tile_x * step.m
         offset = (image * step.out_height + y) * row + x * BLOCK
+        if step.pools == 1:
+            line = step.m * BLOCK
+            call_output_transform(
+                step.back, sums + i * BLOCK, product, scratch, line, bias, 0, 0, slope
+            )
+            # Half as many rows, half as long.
+            corner = plane + (image * step.out_height + y) // 2 * row // 2 + x // 2 * BLOCK
+            columns = min(step.m, step.out_width - x) // 2
+            for dy in range(min(step.m, step.out_height - y) // 2):
+                maximum_of_pairs(scratch + 2 * dy * line, line, corner + dy * row // 2, columns)
+            continue
         if y + step.m <= step.out_height and x + step.m <= step.out_width:
             residual = other + offset if other != 0 else 0
             call_output_transform(
