@@ -166,8 +166,8 @@ def _convolution(draft: _Draft) -> None:
     if draft.opencv:
         stride = (stride[0], stride[0])
     groups = draw(st.sampled_from([1, 1, channels, *_divisors(channels)]))
-    if draft.opencv and width == 1:
-        groups = 1  # its depthwise convolution reads beyond so narrow a map
+    if draft.opencv and min(height, width) == 1:
+        groups = 1  # its depthwise convolution reads beyond so narrow or low a map
     filters = draft.filters(groups)
     shape = rules.convolution_shape(
         draft.shape,
