@@ -219,13 +219,6 @@ def is_first_layer(layer: specs.Convolutional) -> bool:
     )
 
 
-def picture_layout(layer: specs.Convolutional) -> tuple[int, int]:
-    """Return bytes of a row and of a plane of the first layer's bordered picture."""
-    _, height, width = layer.input_shapes[0]
-    row = -(-4 * (width + 2 * layer.padding) // 64) * 64
-    return row, row * (height + 2 * layer.padding)
-
-
 def plan_network(graph: Graph, memory: str = "default", precision: str = "fp32") -> Plan:
     """Return the plan by which this engine runs a network, batch norm folded.
 
@@ -322,9 +315,7 @@ def _convolution_choice(layer: specs.Convolutional, candidate: Candidate | None)
         )
     if is_depthwise(layer):
         return Choice("depthwise", activation=separate)
-    _, plane = picture_layout(layer)
-    size = layer.input_shapes[0][0] * plane
-    return Choice("first layer", size, plain_input=True, activation=separate, pools=not separate)
+    return Choice("first layer", plain_input=True, activation=separate, pools=not separate)
 
 
 def makes_pairs(algorithm: str) -> bool:

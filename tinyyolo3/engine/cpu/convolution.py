@@ -75,7 +75,8 @@ def multiply_rows(
 
 
 @operation(
-    "source", "run_stride", "runs", "rounded", "pixels", "chunk", "panels_per_job", *_PRODUCT,
+    "source", "run_stride", "runs", "rounded", "pixels", "chunk", "panels_per_job", "by_chunk",
+    *_PRODUCT,
 )  # fmt: skip
 def multiply_job(steps: Any, index: int, scratch: int) -> None:
     """One chunk of pixels times some panels: a 1 × 1 convolution, or what im2col has spread out.
@@ -85,9 +86,13 @@ def multiply_job(steps: Any, index: int, scratch: int) -> None:
     """
     step = carray(steps, 1)[0]
     chunks = (step.pixels + step.chunk - 1) // step.chunk
-    first = (index % chunks) * step.chunk
+    groups = (step.panels + step.panels_per_job - 1) // step.panels_per_job
+    chunk, group = index % chunks, index // chunks
+    if step.by_chunk == 1:
+        chunk, group = index // groups, index % groups
+    first = chunk * step.chunk
     rows = min(step.chunk, step.pixels - first)
-    panel = (index // chunks) * step.panels_per_job
+    panel = group * step.panels_per_job
     a = step.source + first * step.pixel_bytes
     stride = step.run_stride
     if step.rounded == 0 and step.pixel_bytes == HALF_BLOCK:

@@ -35,11 +35,14 @@ from tinyyolo3.engine.cpu.vectors import (
     shift,
     splat,
     store,
+    zero_vector,
 )
 from tinyyolo3.parallel import compiled
 
 #: Pixels that are computed together.
 RUN = 8
+#: And in the kernels of whole rows.
+ROW_RUN = 10
 
 
 def emit_run(pixels: int) -> Emit:
@@ -84,42 +87,57 @@ def emit_run(pixels: int) -> Emit:
     return emit
 
 
-def emit_row(size: int, stride: int) -> Emit:
-    """Return the emitter for a row of output pixels of one block, `RUN` or more.
+def emit_row(size: int, stride: int, run: int) -> Emit:
+    """Return the emitter for a row of output pixels of one block, `run` or more.
 
-    ``f(source, row_bytes, weights, rows, runs, last, bias, target, slope)``: `source` is what the
-    first tap of the first pixel sees, `rows` how many rows of the window are inside, and the last
-    of `runs` groups of `RUN` pixels begins at pixel `last`, over the group before if need be.
+    ``f(source, row_bytes, width, padding, weights, rows, runs, last, bias, target, slope)``:
+    `source` is the first input row that the window meets inside, of `width` pixels, and `rows` how
+    many it meets; `padding` is half a window at most. The last of `runs` groups of `run` pixels
+    begins at pixel `last`, over the group before if need be.
+
+    Only a group's outermost columns can lie outside the map; these are read from a vector of zeros.
     """
+    columns = (run - 1) * stride + size
 
     def emit(builder: ir.IRBuilder, arguments: Sequence[Any]) -> None:
-        source, row_bytes, weights, rows, runs, last, bias, target, slope = arguments
-        start = [load(builder, bias)] * RUN
+        source, row_bytes, width, padding, weights, rows, runs, last = arguments[:8]
+        bias, target, slope = arguments[8:]
+        start = [load(builder, bias)] * run
         slopes = splat(builder, slope)
+        zeros = zero_vector(builder)
 
-        def window_row(_index: Any, state: Sequence[Any]) -> Sequence[Any]:
-            *sums, at, weight_at = state
-            own = [load(builder, shift(builder, weight_at, k * BLOCK)) for k in range(size)]
-            for column in range((RUN - 1) * stride + size):
-                value = load(builder, shift(builder, at, column * BLOCK))
-                for k in range(size):
-                    pixel, rest = divmod(column - k, stride)
-                    if rest == 0 and 0 <= pixel < RUN:
-                        sums[pixel] = multiply_add(builder, value, own[k], sums[pixel])
-            return [*sums, builder.add(at, row_bytes), shift(builder, weight_at, size * BLOCK)]
+        def group(index: Any, _state: Sequence[Any]) -> Sequence[Any]:
+            first = builder.mul(index, integer(run))
+            first = builder.select(builder.icmp_signed(">", first, last), last, first)
+            left = builder.sub(builder.mul(first, integer(stride)), padding)
+            outside = {
+                c: builder.icmp_unsigned(">=", shift(builder, left, c), width)
+                for c in range(columns)
+                if not size // 2 <= c < columns - size // 2
+            }
 
-        def run(index: Any, _state: Sequence[Any]) -> Sequence[Any]:
-            first = builder.mul(index, integer(RUN))
-            behind = builder.icmp_signed(">", first, last)
-            first = builder.mul(builder.select(behind, last, first), integer(BLOCK))
-            at = builder.add(source, builder.mul(first, integer(stride)))
+            def window_row(_index: Any, state: Sequence[Any]) -> Sequence[Any]:
+                *sums, at, weight_at = state
+                own = [load(builder, shift(builder, weight_at, k * BLOCK)) for k in range(size)]
+                for c in range(columns):
+                    place = shift(builder, at, c * BLOCK)
+                    if c in outside:
+                        place = builder.select(outside[c], zeros, place)
+                    value = load(builder, place)
+                    for k in range(size):
+                        pixel, rest = divmod(c - k, stride)
+                        if rest == 0 and 0 <= pixel < run:
+                            sums[pixel] = multiply_add(builder, value, own[k], sums[pixel])
+                return [*sums, builder.add(at, row_bytes), shift(builder, weight_at, size * BLOCK)]
+
+            at = builder.add(source, builder.mul(left, integer(BLOCK)))
             *sums, _, _ = loop(builder, rows, [*start, at, weights], window_row)
+            place = builder.add(target, builder.mul(first, integer(BLOCK)))
             for i, total in enumerate(sums):
-                place = shift(builder, builder.add(target, first), i * BLOCK)
-                store(builder, leaky(builder, total, slopes), place)
+                store(builder, leaky(builder, total, slopes), shift(builder, place, i * BLOCK))
             return []
 
-        loop(builder, runs, [], run)
+        loop(builder, runs, [], group)
 
     return emit
 
@@ -127,29 +145,34 @@ def emit_row(size: int, stride: int) -> Emit:
 _run = kernel("tinyyolo3_depthwise_run", emit_run(RUN), 10, 1)
 _half_run = kernel("tinyyolo3_depthwise_half_run", emit_run(RUN // 2), 10, 1)
 _pixel = kernel("tinyyolo3_depthwise_pixel", emit_run(1), 10, 1)
-_row_3 = kernel("tinyyolo3_depthwise_row_3", emit_row(3, 1), 8, 1)
-_row_3_2 = kernel("tinyyolo3_depthwise_row_3_2", emit_row(3, 2), 8, 1)
-_row_5 = kernel("tinyyolo3_depthwise_row_5", emit_row(5, 1), 8, 1)
+_row_3 = kernel("tinyyolo3_depthwise_row_3", emit_row(3, 1, ROW_RUN), 10, 1)
+_row_3_2 = kernel("tinyyolo3_depthwise_row_3_2", emit_row(3, 2, ROW_RUN), 10, 1)
+_row_5 = kernel("tinyyolo3_depthwise_row_5", emit_row(5, 1, ROW_RUN), 10, 1)
 
 
 @compiled
-def _run_row(
-    step: Any, source: int, pixels: int, weights: int, rows: int, bias: int, target: int
-) -> bool:
-    """Compute a row of pixels that see the window's columns whole; return whether it was done."""
-    if pixels < RUN or step.stride_x != step.stride_y:
-        return False
-    row_bytes, slope = step.width * BLOCK, np.float32(step.slope)
-    runs, last = (pixels + RUN - 1) // RUN, pixels - RUN
-    if step.size == 3 and step.stride_x == 1:
-        _row_3(source, row_bytes, weights, rows, runs, last, bias, target, slope)
-    elif step.size == 3 and step.stride_x == 2:
-        _row_3_2(source, row_bytes, weights, rows, runs, last, bias, target, slope)
-    elif step.size == 5 and step.stride_x == 1:
-        _row_5(source, row_bytes, weights, rows, runs, last, bias, target, slope)
+def has_row_kernel(step: Any) -> bool:
+    """Return whether a step's rows can be computed whole, by `_compute_row`."""
+    size, stride = step.size, step.stride_x
+    usual = (size == 3 and stride <= 2) or (size == 5 and stride == 1)
+    regular = stride == step.stride_y and step.dilation == 1 and step.padding <= size // 2
+    return usual and regular and step.out_width >= ROW_RUN
+
+
+@compiled
+def _compute_row(
+    step: Any, line: int, weights: int, rows: int, bias: int, target: int
+) -> None:
+    """Compute a row of pixels of a step for which `has_row_kernel`."""
+    row_bytes, width, padding = step.width * BLOCK, step.width, step.padding
+    slope = np.float32(step.slope)
+    runs, last = (step.out_width + ROW_RUN - 1) // ROW_RUN, step.out_width - ROW_RUN
+    if step.size == 5:
+        _row_5(line, row_bytes, width, padding, weights, rows, runs, last, bias, target, slope)
+    elif step.stride_x == 2:
+        _row_3_2(line, row_bytes, width, padding, weights, rows, runs, last, bias, target, slope)
     else:
-        return False
-    return True
+        _row_3(line, row_bytes, width, padding, weights, rows, runs, last, bias, target, slope)
 
 
 @compiled
@@ -166,14 +189,15 @@ def end_tap(position: int, dilation: int, size: int, length: int) -> int:
 
 @operation(
     "source", "source_stride", "height", "width", "out_height", "out_width", "size", "stride_y",
-    "stride_x", "dilation", "padding", "bands", "weights", "target", "target_stride", "bias",
+    "stride_x", "dilation", "padding", "blocks", "bands", "weights", "target", "target_stride", "bias",
     "slope",
 )  # fmt: skip
 def depthwise_job(steps: Any, index: int, _scratch: int) -> None:
     """A band of output rows of one block."""
     step = carray(steps, 1)[0]
-    block = index // step.bands
-    band = index - block * step.bands
+    blocks = step.blocks
+    band = index // blocks
+    block = index - band * blocks
     slope = np.float32(step.slope)
     size, dilation = step.size, step.dilation
     row_bytes = step.width * BLOCK
@@ -184,6 +208,7 @@ def depthwise_job(steps: Any, index: int, _scratch: int) -> None:
     # Output columns from `inner` to before `outer` see the window whole.
     inner = (step.padding + step.stride_x - 1) // step.stride_x
     outer = (step.width - 1 - reach + step.padding) // step.stride_x + 1
+    whole = has_row_kernel(step)
     for y in range(
         band * step.out_height // step.bands, (band + 1) * step.out_height // step.bands
     ):
@@ -193,13 +218,14 @@ def depthwise_job(steps: Any, index: int, _scratch: int) -> None:
         line = step.source + block * step.source_stride + (top + ky * dilation) * row_bytes
         weights = step.weights + (block * size + ky) * weight_row
         target = step.target + block * step.target_stride + y * step.out_width * BLOCK
+        if whole:
+            _compute_row(step, line, weights, rows, bias, target)
+            continue
         x = 0
         while x < step.out_width:
             left = x * step.stride_x - step.padding
             at, out = line + left * BLOCK, target + x * BLOCK
-            if x == inner and _run_row(step, at, outer - inner, weights, rows, bias, out):
-                x = outer
-            elif inner <= x and x + RUN <= outer:
+            if inner <= x and x + RUN <= outer:
                 _run(
                     at, dilation * row_bytes, tap_bytes, pixel_bytes, weights, weight_row, rows,
                     size, bias, out, slope,

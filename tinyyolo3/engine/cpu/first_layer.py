@@ -3,7 +3,9 @@
 A picture has 3 channels. Blocked, 13 of 16 lanes would be padding, and five sixths of the products
 zeros. The matrix kernel does not mind where its single numbers come from: here a tile's rows are
 neighbouring *columns of a plain picture*, and the runs of the sum are its channels and window rows,
-three numbers each. All that is needed is a border of zeros around the picture (`pad_picture_job`).
+three numbers each. All that is needed is a border of zeros around the picture: a job copies the few
+rows that it reads into scratch memory, with zeros around them. That costs next to nothing, since it
+has to fetch them anyway and finds them in its first-level cache afterwards.
 
 The map of a first layer is the largest of all. Where nobody reads it but a pooling that halves it,
 two of its rows at a time are computed in scratch memory and pooled there: a quarter of it is
@@ -23,6 +25,9 @@ from tinyyolo3.parallel import compiled
 
 #: The window's side.
 SIZE = 3
+#: Output rows of a job: few, so that what they see fits into the first-level cache, but enough that
+#: few lines of the picture are fetched twice.
+JOB_ROWS = 4
 
 
 def _kernel(vectors: int, stride: int) -> Any:
@@ -33,39 +38,42 @@ def _kernel(vectors: int, stride: int) -> Any:
 _full_1, _half_1, _full_2, _half_2 = _kernel(2, 1), _kernel(1, 1), _kernel(2, 2), _kernel(1, 2)
 
 
-@operation("source", "height", "width", "padding", "target", "row_bytes", "plane_bytes")
-def pad_picture_job(steps: Any, index: int, _scratch: int) -> None:
-    """One row of one channel, with the zeros around it."""
-    step = carray(steps, 1)[0]
-    rows = step.height + 2 * step.padding
-    channel = index // rows
-    y = index - channel * rows - step.padding
-    row = step.target + channel * step.plane_bytes + (y + step.padding) * step.row_bytes
-    target = carray(as_floats(row), step.width + 2 * step.padding)
-    if y < 0 or y >= step.height:
-        target[:] = 0
-        return
-    for x in range(step.padding):
-        target[x] = 0
-        target[step.width + step.padding + x] = 0
-    source = carray(
-        as_floats(step.source + 4 * (channel * step.height + y) * step.width), step.width
-    )
-    inner = target[step.padding : step.padding + step.width]
-    for x in range(step.width):
-        inner[x] = source[x]
-
-
 _FIELDS = (
-    "source", "row_bytes", "plane_bytes", "channels", "stride", "out_width", "panels", "half",
-    "weights", "panel_bytes", "target", "target_stride", "bias", "slope",
+    "source", "channels", "height", "width", "padding", "stride", "row_bytes", "plane_bytes",
+    "out_height", "out_width", "panels", "half", "weights", "panel_bytes", "target",
+    "target_stride", "bias", "slope",
 )  # fmt: skip
 
 
+def picture_lines(rows: int, stride: int) -> int:
+    """Return how many lines of a picture so many output rows see."""
+    return (rows - 1) * stride + SIZE
+
+
 @compiled
-def _convolve_row(step: Any, row: int, panel: int, target: int, target_stride: int) -> None:
+def _copy_lines(step: Any, first: int, rows: int, scratch: int) -> None:
+    """Copy the lines of the picture that some output rows see, with zeros around it."""
+    top = first * step.stride - step.padding
+    padded = step.width + 2 * step.padding
+    for channel in range(step.channels):
+        plane = step.source + 4 * channel * step.height * step.width
+        for y in range(top, top + (rows - 1) * step.stride + SIZE):
+            row = scratch + channel * step.plane_bytes + (y - top) * step.row_bytes
+            target = carray(as_floats(row), padded)
+            if y < 0 or y >= step.height:
+                target[:] = 0
+                continue
+            target[: step.padding] = 0
+            target[step.padding + step.width :] = 0
+            source = carray(as_floats(plane + 4 * y * step.width), step.width)
+            inner = target[step.padding : step.padding + step.width]
+            for x in range(step.width):
+                inner[x] = source[x]
+
+
+@compiled
+def _convolve_row(step: Any, a: int, panel: int, target: int, target_stride: int) -> None:
     """Compute one output row of one panel; its vectors are written `target_stride` bytes apart."""
-    a = step.source + row * step.stride * step.row_bytes
     b = step.weights + panel * step.panel_bytes
     bias = step.bias + panel * PANEL * BLOCK
     half = step.half == 1 and panel == step.panels - 1
@@ -90,29 +98,40 @@ def _convolve_row(step: Any, row: int, panel: int, target: int, target_stride: i
 
 
 @operation(*_FIELDS)
-def first_layer_job(steps: Any, index: int, _scratch: int) -> None:
-    """One output row."""
+def first_layer_job(steps: Any, index: int, scratch: int) -> None:
+    """`JOB_ROWS` output rows."""
     step = carray(steps, 1)[0]
+    first = index * JOB_ROWS
+    rows = min(JOB_ROWS, step.out_height - first)
+    _copy_lines(step, first, rows, scratch)
     for panel in range(step.panels):
-        target = step.target + panel * PANEL * step.target_stride + index * step.out_width * BLOCK
-        _convolve_row(step, index, panel, target, step.target_stride)
+        for n in range(rows):
+            place = panel * PANEL * step.target_stride + (first + n) * step.out_width * BLOCK
+            line = scratch + n * step.stride * step.row_bytes
+            _convolve_row(step, line, panel, step.target + place, step.target_stride)
 
 
 @operation(*_FIELDS)
 def first_layer_pool_job(steps: Any, index: int, scratch: int) -> None:
-    """Two rows, and of each 2 × 2 of their pixels the maximum: one row of the pooled map.
+    """The same of a map that is pooled: of each 2 × 2 pixels the maximum.
 
-    `out_width` is the convolution's own, and even.
+    `out_height` and `out_width` are the convolution's own, and even, as is `JOB_ROWS`.
     """
     step = carray(steps, 1)[0]
+    first = index * JOB_ROWS
+    rows = min(JOB_ROWS, step.out_height - first)
+    _copy_lines(step, first, rows, scratch)
+    lines = scratch + step.channels * step.plane_bytes
     row_bytes = step.out_width * BLOCK
     for panel in range(step.panels):
-        for n in range(2):
-            _convolve_row(step, 2 * index + n, panel, scratch + n * row_bytes, 2 * row_bytes)
         half = step.half == 1 and panel == step.panels - 1
-        for n in range(1 if half else PANEL):
-            target = step.target + (panel * PANEL + n) * step.target_stride
-            maximum_of_pairs(
-                scratch + n * 2 * row_bytes, row_bytes, target + index * row_bytes // 2,
-                step.out_width // 2,
-            )  # fmt: skip
+        for pair in range(0, rows, 2):
+            for n in range(2):
+                line = scratch + (pair + n) * step.stride * step.row_bytes
+                _convolve_row(step, line, panel, lines + n * row_bytes, 2 * row_bytes)
+            for n in range(1 if half else PANEL):
+                target = step.target + (panel * PANEL + n) * step.target_stride
+                maximum_of_pairs(
+                    lines + n * 2 * row_bytes, row_bytes,
+                    target + (first + pair) // 2 * (row_bytes // 2), step.out_width // 2,
+                )  # fmt: skip

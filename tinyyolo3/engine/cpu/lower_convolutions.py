@@ -5,7 +5,6 @@ from tinyyolo3.engine.cpu.algorithms import (
     SLOPES,
     Tiling,
     arithmetic_of,
-    picture_layout,
     run_depth,
     tile_map,
 )
@@ -14,17 +13,13 @@ from tinyyolo3.engine.cpu.lowering import Lowered, Lowering, place_fields
 from tinyyolo3.engine.cpu.microkernel import PANEL, PANEL_KERNELS, ROWS, TILE_BYTES, UNROLL
 from tinyyolo3.engine.cpu.packing import PackedWeights
 from tinyyolo3.engine.cpu.program import CodePointer
+from tinyyolo3.engine.cpu.sharing import PIXEL_CACHE_BYTES, cut_product, panels_per_job
 from tinyyolo3.engine.cpu.toom_cook import FILTERINGS
 from tinyyolo3.engine.cpu.vectors import BLOCK
 from tinyyolo3.engine.cpu.winograd_kernels import TRANSFORMS
 from tinyyolo3.engine.plan import Place, Step
 from tinyyolo3.layers.shapes import Shape
 from tinyyolo3.network import specs
-
-#: Inputs of a job's pixels are chosen to stay in this part of the second-level cache.
-PIXEL_CACHE_BYTES = 384 << 10
-#: Weights up to this size may be read once by every chunk of pixels.
-SMALL_WEIGHTS = 600 << 10
 
 Fields = dict[str, float | CodePointer]
 
@@ -77,51 +72,6 @@ def _product(low: Lowering, step: Step, packed: PackedWeights | None, taps: int)
     }
 
 
-def _chunk(low: Lowering, pixels: int, pixel_bytes: int, filters: int, panel_bytes: int) -> int:
-    """Return how many pixels a job takes: as many as the cache holds, in equal shares.
-
-    Where the cache holds the weights too, so that reading them again costs little, in shares after
-    which the workers are done at one time.
-    """
-    chunk = max(4 * ROWS, min(512, PIXEL_CACHE_BYTES // pixel_bytes))
-    chunks = -(-pixels // chunk)
-    if packing.panels(filters) * panel_bytes < SMALL_WEIGHTS:
-        if pixels >= low.jobs * 4 * ROWS:
-            chunks = -(-chunks // low.jobs) * low.jobs
-        else:
-            most = max(chunks, min(low.jobs, pixels // (2 * ROWS)))
-            chunks = min(range(chunks, most + 1), key=lambda n: _latest(low, pixels, filters, n))
-    chunk = -(-pixels // chunks)
-    return -(-chunk // ROWS) * ROWS if chunk > ROWS else pixels
-
-
-def _latest(low: Lowering, pixels: int, filters: int, chunks: int) -> float:
-    """Return when the last worker is done, in vectors of tiles, if chunks of pixels are handed out.
-
-    An odd last vector of filters makes a job half as long as the others.
-    """
-    share = _panels_per_job(low, chunks, packing.panels(filters))
-    vectors, step = packing.blocks(filters), PANEL * share
-    groups = [min(step, vectors - first) for first in range(0, vectors, step)]
-    tiles = -(-pixels // ROWS)
-    free = [0.0] * low.workers
-    for group in groups:
-        for chunk in range(chunks):
-            own = (chunk + 1) * tiles // chunks - chunk * tiles // chunks
-            earliest = free.index(min(free))
-            # Beginning a job takes about as long as half a vector of a tile.
-            free[earliest] += own * group + 0.5
-    return max(free)
-
-
-def _panels_per_job(low: Lowering, chunks: int, panels: int) -> int:
-    """Return how many panels a job takes, so that there are enough jobs."""
-    share = panels
-    while chunks * -(-panels // share) < low.jobs and share > 1:
-        share = -(-share // 2)
-    return share
-
-
 def lower_multiply(low: Lowering, step: Step, packed: PackedWeights | None) -> list[Lowered]:
     """A 1 × 1 convolution."""
     place = step.inputs[0]
@@ -135,19 +85,17 @@ def lower_multiply(low: Lowering, step: Step, packed: PackedWeights | None) -> l
 def _multiply(low: Lowering, step: Step, product: Fields, fields: Fields, runs: int) -> Lowered:
     assert step.output is not None
     pixels = low.images * step.output.shape[1] * step.output.shape[2]
-    panels = packing.panels(step.output.shape[0])
     panel_bytes = product["panel_bytes"]
     assert isinstance(panel_bytes, int)
-    chunk = _chunk(low, pixels, runs * BLOCK, step.output.shape[0], panel_bytes)
-    chunks = -(-pixels // chunk)
-    share = _panels_per_job(low, chunks, panels)
+    cut = cut_product(
+        pixels, runs * BLOCK, step.output.shape[0], panel_bytes, low.workers, low.jobs
+    )
     record = {
-        **product, **fields, "runs": runs, "pixels": pixels, "chunk": chunk,
-        "panels_per_job": share,
+        **product, **fields, "runs": runs, "pixels": pixels, "chunk": cut.chunk,
+        "panels_per_job": cut.panels_per_job, "by_chunk": cut.by_chunk,
     }  # fmt: skip
-    jobs = chunks * -(-panels // share)
-    scratch = TILE_BYTES + runs * max(chunk, ROWS) * HALF_BLOCK
-    return Lowered(convolution.multiply_job, record, jobs, scratch)
+    scratch = TILE_BYTES + runs * max(cut.chunk, ROWS) * HALF_BLOCK
+    return Lowered(convolution.multiply_job, record, cut.jobs, scratch)
 
 
 def _window(low: Lowering, step: Step) -> dict[str, int]:
@@ -181,7 +129,7 @@ def lower_im2col(low: Lowering, step: Step, packed: PackedWeights | None) -> lis
     chunks = -(-window["pixels"] // chunk)
     assert step.output is not None
     panels = packing.panels(step.output.shape[0])
-    share = _panels_per_job(low, chunks, panels)
+    share = panels_per_job(chunks, panels, low.jobs)
     jobs = chunks * -(-panels // share)
     record = {**window, **product, "chunk": chunk, "panels_per_job": share}
     scratch = TILE_BYTES + pixel_bytes * chunk
@@ -269,28 +217,30 @@ def lower_first_layer(low: Lowering, step: Step, packed: PackedWeights | None) -
     layer = _convolution(step, low)
     channels, height, width = layer.input_shapes[0]
     filters, out_height, out_width = layer.output_shape
-    row, plane = picture_layout(layer)
-    picture = low.workspace(step)
-    shared = {"row_bytes": row, "plane_bytes": plane}
-    pad = {
-        **shared, "height": height, "width": width, "padding": layer.padding, "target": picture,
-    }  # fmt: skip
+    stride = layer.stride[0]
+    # A row is a whole number of cache lines.
+    row_bytes = -(-4 * (width + 2 * layer.padding) // 64) * 64
+    plane_bytes = row_bytes * first_layer.picture_lines(first_layer.JOB_ROWS, stride)
     record = {
         **_epilogue(low, step, packed),
-        **shared,
-        "source": picture,
         "channels": channels,
-        "stride": layer.stride[0],
+        "height": height,
+        "width": width,
+        "padding": layer.padding,
+        "stride": stride,
+        "row_bytes": row_bytes,
+        "plane_bytes": plane_bytes,
+        "out_height": out_height,
         "out_width": out_width,
         "panels": packing.panels(filters),
         "half": packing.ends_in_half(filters),
         "panel_bytes": 4 * packing.panel_floats(channels, layer.size**2, 1),
     }
-    padded = Lowered(first_layer.pad_picture_job, pad, channels * (height + 2 * layer.padding))
+    jobs, scratch = -(-out_height // first_layer.JOB_ROWS), channels * plane_bytes
     if _pools(low, step):
-        scratch = 2 * PANEL * out_width * BLOCK
-        return [padded, Lowered(first_layer.first_layer_pool_job, record, out_height // 2, scratch)]
-    return [padded, Lowered(first_layer.first_layer_job, record, out_height)]
+        scratch += 2 * PANEL * out_width * BLOCK
+        return [Lowered(first_layer.first_layer_pool_job, record, jobs, scratch)]
+    return [Lowered(first_layer.first_layer_job, record, jobs, scratch)]
 
 
 def lower_depthwise(low: Lowering, step: Step, packed: PackedWeights | None) -> list[Lowered]:
@@ -298,7 +248,9 @@ def lower_depthwise(low: Lowering, step: Step, packed: PackedWeights | None) -> 
     assert step.output is not None
     blocks = packing.blocks(step.output.shape[0])
     out_height = step.output.shape[1]
-    bands = max(1, min(-(-low.jobs // blocks), out_height))
+    # A band of rows goes to the worker that has just computed them.
+    bands = -(-max(low.workers, -(-low.jobs // blocks)) // low.workers) * low.workers
+    bands = min(bands, out_height)
     record = {
         **_window(low, step),
         **_epilogue(low, step, packed),

@@ -152,6 +152,9 @@ def lower_unpack(low: Lowering, step: Step, _packed: PackedWeights | None) -> li
     place = step.inputs[0]
     assert place is not None
     channels, height, width = place.shape
-    parts = parts_of(low, height * width, channels)
-    record = {**place_fields(low, place), "pixels": height * width, "parts": parts}
-    return [Lowered(layout.unpack_map_job, record, channels * parts)]
+    blocks = packing.blocks(channels)
+    parts = parts_of(low, height * width, blocks)
+    record = {
+        **place_fields(low, place), "channels": channels, "pixels": height * width, "parts": parts,
+    }  # fmt: skip
+    return [Lowered(layout.unpack_map_job, record, blocks * parts)]

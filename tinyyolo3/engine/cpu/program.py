@@ -117,7 +117,7 @@ def _call(builder: ir.IRBuilder, arguments: Sequence[Any]) -> None:
 
 def _fetch_add(builder: ir.IRBuilder, arguments: Sequence[Any]) -> Any:
     pointer = builder.inttoptr(arguments[0], INT64.as_pointer())
-    return builder.atomic_rmw("add", pointer, integer(1), "acq_rel")
+    return builder.atomic_rmw("add", pointer, arguments[1], "acq_rel")
 
 
 def _load_acquire(builder: ir.IRBuilder, arguments: Sequence[Any]) -> Any:
@@ -135,8 +135,8 @@ call_output_transform = inline(_call, 8, floats=1)
 #: ``call_panel(kernel, a, outer, outer_stride, inner, inner_stride, steps, b, c, c_stride, bias,
 #: residual, residual_stride, rows, slope)``.
 call_panel = inline(_call, 14, floats=1)
-#: Add one to a counter and return what it was.
-fetch_add = inline(_fetch_add, 1, types.int64)
+#: ``fetch_add(counter, amount)``: raise a counter and return what it was.
+fetch_add = inline(_fetch_add, 2, types.int64)
 #: Read a counter, and see all that was written before it was raised.
 load_acquire = inline(_load_acquire, 1, types.int64)
 
@@ -171,16 +171,23 @@ def run_steps(
     for step in range(table.shape[0]):
         jobs = table[step, JOBS]
         done = counters + step * (workers + 1) * line
+        finished = 0
         for turn in range(workers):
             share = (worker + turn) % workers
             first = share * jobs // workers
             count = (share + 1) * jobs // workers - first
             claims = done + (share + 1) * line
-            index = fetch_add(claims)
+            # Another's counter is looked at before it is raised: mostly nothing is left there, and
+            # a look does not take the line away from its owner.
+            if turn > 0 and load_acquire(claims) >= count:
+                continue
+            index = fetch_add(claims, 1)
             while index < count:
                 call_job(table[step, OPERATION], table[step, RECORD], first + index, scratch)
-                fetch_add(done)
-                index = fetch_add(claims)
+                finished += 1
+                index = fetch_add(claims, 1)
+        if finished > 0:
+            fetch_add(done, finished)
         looks = 0
         while load_acquire(done) < jobs:
             looks += 1

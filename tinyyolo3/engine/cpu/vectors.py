@@ -75,6 +75,19 @@ def splat(builder: ir.IRBuilder, number: Any, kind: Any = VECTOR) -> Any:
     return builder.shuffle_vector(first, undefined, zeros)
 
 
+def zero_vector(builder: ir.IRBuilder) -> Any:
+    """Return the address of a vector of zeros."""
+    name = "tinyyolo3_zeros"
+    zeros = builder.module.globals.get(name)
+    if zeros is None:
+        zeros = ir.GlobalVariable(builder.module, VECTOR, name)
+        zeros.initializer = vector(0.0)
+        zeros.linkage = "internal"
+        zeros.global_constant = True
+        zeros.align = BLOCK
+    return builder.ptrtoint(zeros, INT64)
+
+
 def multiply_add(builder: ir.IRBuilder, x: Any, y: Any, z: Any) -> Any:
     """Return ``x * y + z``, fused where the processor can."""
     if not TARGET.fused:

@@ -25,7 +25,6 @@ from tinyyolo3.engine.cpu.algorithms import (
     is_depthwise,
     is_first_layer,
     merged_parts,
-    picture_layout,
 )
 from tinyyolo3.engine.cpu.lower import lower_step
 from tinyyolo3.engine.cpu.lowering import Lowering
@@ -83,7 +82,7 @@ def choose_algorithm(layer: specs.Convolutional, images: int) -> tuple[str, int]
     if is_depthwise(layer):
         return "depthwise", 0
     if is_first_layer(layer):
-        return "first layer", layer.input_shapes[0][0] * picture_layout(layer)[1]
+        return "first layer", 0
 
     def seconds(candidate: Candidate) -> float:
         return candidate.seconds + candidate.weight_bytes / PACKING_RATE

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from tinyyolo3.engine.cpu.layout import unpack_pixels
 from tinyyolo3.engine.cpu.lowering import Lowered
 from tinyyolo3.engine.cpu.program import operation
 from tinyyolo3.engine.cpu.vectors import (
@@ -73,13 +74,7 @@ def unpack_batch_job(steps: Any, index: int, _scratch: int) -> None:
     lanes = min(LANES, step.channels - block * LANES)
     first = step.target + 4 * ((image * step.channels + block * LANES) * step.pixels + start)
     at = step.source + image * step.source_image + block * step.source_stride + start * BLOCK
-    for run in range(0, count, _RUN):
-        length = min(_RUN, count - run)
-        source = carray(as_floats(at + run * BLOCK), length * LANES)
-        for lane in range(lanes):
-            target = carray(as_floats(first + 4 * (lane * step.pixels + run)), length)
-            for pixel in range(length):
-                target[pixel] = source[pixel * LANES + lane]
+    unpack_pixels(at, count, first, 4 * step.pixels, lanes)
 
 
 @operation(*map_fields("target"), *PART_FIELDS)

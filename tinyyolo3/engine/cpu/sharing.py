@@ -1,0 +1,125 @@
+"""How a matrix product is cut into jobs, so that all workers are done at about the same time.
+
+A product of ``pixels`` rows and some panels of filters is cut both ways: into chunks of pixels, and
+its panels into groups. A small network has products of 20 µs; two halves that differ by an odd
+panel or a few tiles leave one worker idle for a tenth of it. Which cut is best depends on how jobs
+are handed out (`program.run_steps`: each worker takes its own share in order, then what others have
+left), so that is played through here, for a few dozen cuts, when the network is planned.
+
+The order of the jobs decides which worker meets what. *By chunk*, a worker takes all panels of its
+pixels, which it has just computed itself. By panel, it reads only its own part of the weights:
+right where these are what fills the cache.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tinyyolo3.engine.cpu import packing
+from tinyyolo3.engine.cpu.microkernel import PANEL, ROWS
+
+#: Inputs of a job's pixels are chosen to stay in this part of the second-level cache.
+PIXEL_CACHE_BYTES = 384 << 10
+#: Weights up to this size may be read once by every chunk of pixels.
+SMALL_WEIGHTS = 600 << 10
+#: Beginning a job takes about as long as half a vector of a tile.
+START = 0.5
+#: What part of its longest job a step may last longer, for an unforeseen delay of a worker.
+DELAY = 0.05
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A product's jobs.
+
+    Attributes:
+        chunk: pixels of a job (the last one's may be fewer).
+        chunks: how many there are.
+        panels_per_job: panels of a job (the last one's may be fewer).
+        groups: how many groups of panels there are.
+        by_chunk: whether jobs of one chunk come one after the other, or those of one group.
+    """
+
+    chunk: int
+    chunks: int
+    panels_per_job: int
+    groups: int
+    by_chunk: bool
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs there are."""
+        return self.chunks * self.groups
+
+    def costs(self, pixels: int, filters: int) -> list[float]:
+        """Return what the jobs take, in order, in vectors of tiles."""
+        vectors, step = packing.blocks(filters), PANEL * self.panels_per_job
+        widths = [min(step, vectors - first) for first in range(0, vectors, step)]
+        sizes = [min(self.chunk, pixels - first) for first in range(0, pixels, self.chunk)]
+        tiles = [-(-size // ROWS) for size in sizes]
+        if self.by_chunk:
+            return [t * w + START for t in tiles for w in widths]
+        return [t * w + START for w in widths for t in tiles]
+
+
+def cut_product(
+    pixels: int, pixel_bytes: int, filters: int, panel_bytes: int, workers: int, jobs: int
+) -> Cut:
+    """Return the best cut of a product.
+
+    Args:
+        pixels: rows.
+        pixel_bytes: of a pixel's inputs.
+        filters: columns.
+        panel_bytes: of a panel's weights.
+        workers: how many share the jobs out.
+        jobs: how many jobs there should be at least, where the product is large.
+    """
+    panels = packing.panels(filters)
+    largest = max(4 * ROWS, min(512, PIXEL_CACHE_BYTES // pixel_bytes))
+    fewest = -(-pixels // largest)
+    if panels * panel_bytes >= SMALL_WEIGHTS:
+        return _cut(pixels, panels, fewest, panels_per_job(fewest, panels, jobs), False)
+    most = max(fewest + jobs, jobs) if pixels >= 4 * ROWS * jobs else pixels // (2 * ROWS)
+
+    def cost(cut: Cut) -> tuple[float, int]:
+        costs = cut.costs(pixels, filters)
+        return play_through(costs, workers) + DELAY * max(costs), cut.jobs
+
+    return min(_cuts(pixels, panels, fewest, max(fewest, min(most, fewest + jobs))), key=cost)
+
+
+def _cuts(pixels: int, panels: int, fewest: int, most: int) -> Iterator[Cut]:
+    shares = {-(-panels // n) for n in (1, 2, 3, 4, 6, 8, panels)}
+    for chunks in range(fewest, most + 1):
+        for share in sorted(shares):
+            yield _cut(pixels, panels, chunks, share, True)
+
+
+def _cut(pixels: int, panels: int, chunks: int, share: int, by_chunk: bool) -> Cut:
+    """Return a cut with whole tiles in all chunks but the last."""
+    chunk = -(-pixels // chunks)
+    chunk = -(-chunk // ROWS) * ROWS if chunk > ROWS else pixels
+    return Cut(chunk, -(-pixels // chunk), share, -(-panels // share), by_chunk)
+
+
+def panels_per_job(chunks: int, panels: int, jobs: int) -> int:
+    """Return how many panels a job takes, so that there are enough jobs."""
+    share = panels
+    while chunks * -(-panels // share) < jobs and share > 1:
+        share = -(-share // 2)
+    return share
+
+
+def play_through(costs: list[float], workers: int) -> float:
+    """Return when the last job is done, handed out as `program.run_steps` does."""
+    jobs = len(costs)
+    bounds = [share * jobs // workers for share in range(workers + 1)]
+    following = bounds[:-1]
+    free = [0.0] * workers
+    for _ in range(jobs):
+        worker = free.index(min(free))
+        turns = ((worker + turn) % workers for turn in range(workers))
+        share = next(s for s in turns if following[s] < bounds[s + 1])
+        free[worker] += costs[following[share]]
+        following[share] += 1
+    return max(free)
