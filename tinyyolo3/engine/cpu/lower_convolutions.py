@@ -87,8 +87,10 @@ def _multiply(low: Lowering, step: Step, product: Fields, fields: Fields, runs: 
     pixels = low.images * step.output.shape[1] * step.output.shape[2]
     panel_bytes = product["panel_bytes"]
     assert isinstance(panel_bytes, int)
+    rounds = product["pixel_bytes"] == HALF_BLOCK and not fields.get("rounded", 0)
+    filters = step.output.shape[0]
     cut = cut_product(
-        pixels, runs * BLOCK, step.output.shape[0], panel_bytes, low.workers, low.jobs
+        pixels, runs * BLOCK, filters, panel_bytes, low.workers, low.jobs, rounds
     )
     record = {
         **product, **fields, "runs": runs, "pixels": pixels, "chunk": cut.chunk,

@@ -21,8 +21,10 @@ from tinyyolo3.engine.cpu.microkernel import PANEL, ROWS
 PIXEL_CACHE_BYTES = 384 << 10
 #: Weights up to this size may be read once by every chunk of pixels.
 SMALL_WEIGHTS = 600 << 10
-#: Beginning a job takes about as long as half a vector of a tile.
+#: Beginning a job takes about as long as half a vector of a tile,
 START = 0.5
+#: and rounding a tile's inputs to bfloat16, where each job does so, a fifth of one.
+ROUNDING = 0.2
 #: What part of its longest job a step may last longer, for an unforeseen delay of a worker.
 DELAY = 0.05
 
@@ -50,19 +52,26 @@ class Cut:
         """How many jobs there are."""
         return self.chunks * self.groups
 
-    def costs(self, pixels: int, filters: int) -> list[float]:
+    def costs(self, pixels: int, filters: int, rounds: bool) -> list[float]:
         """Return what the jobs take, in order, in vectors of tiles."""
         vectors, step = packing.blocks(filters), PANEL * self.panels_per_job
         widths = [min(step, vectors - first) for first in range(0, vectors, step)]
         sizes = [min(self.chunk, pixels - first) for first in range(0, pixels, self.chunk)]
         tiles = [-(-size // ROWS) for size in sizes]
+        extra = ROUNDING if rounds else 0.0
         if self.by_chunk:
-            return [t * w + START for t in tiles for w in widths]
-        return [t * w + START for w in widths for t in tiles]
+            return [t * (w + extra) + START for t in tiles for w in widths]
+        return [t * (w + extra) + START for w in widths for t in tiles]
 
 
 def cut_product(
-    pixels: int, pixel_bytes: int, filters: int, panel_bytes: int, workers: int, jobs: int
+    pixels: int,
+    pixel_bytes: int,
+    filters: int,
+    panel_bytes: int,
+    workers: int,
+    jobs: int,
+    rounds: bool = False,
 ) -> Cut:
     """Return the best cut of a product.
 
@@ -73,6 +82,7 @@ def cut_product(
         panel_bytes: of a panel's weights.
         workers: how many share the jobs out.
         jobs: how many jobs there should be at least, where the product is large.
+        rounds: whether each job rounds its pixels' inputs to bfloat16 first.
     """
     panels = packing.panels(filters)
     largest = max(4 * ROWS, min(512, PIXEL_CACHE_BYTES // pixel_bytes))
@@ -82,7 +92,7 @@ def cut_product(
     most = max(fewest + jobs, jobs) if pixels >= 4 * ROWS * jobs else pixels // (2 * ROWS)
 
     def cost(cut: Cut) -> tuple[float, int]:
-        costs = cut.costs(pixels, filters)
+        costs = cut.costs(pixels, filters, rounds)
         return play_through(costs, workers) + DELAY * max(costs), cut.jobs
 
     return min(_cuts(pixels, panels, fewest, max(fewest, min(most, fewest + jobs))), key=cost)
