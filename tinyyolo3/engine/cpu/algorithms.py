@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tinyyolo3.engine.cpu import packing
-from tinyyolo3.engine.cpu.arithmetic import BFLOAT16, FLOAT32, Arithmetic
+from tinyyolo3.engine.cpu.arithmetic import BFLOAT16, FLOAT32, FLOAT32_PAIRS, Arithmetic
 from tinyyolo3.engine.cpu.first_layer import SIZE as FIRST_LAYER_SIZE
 from tinyyolo3.engine.cpu.microkernel import PANEL, ROWS, UNROLL
 from tinyyolo3.engine.cpu.toom_cook import FILTERINGS, Filtering
@@ -116,7 +116,8 @@ def tile_map(
 
 def arithmetic_of(algorithm: str) -> Arithmetic:
     """Return how an algorithm's matrix product multiplies."""
-    return BFLOAT16 if algorithm.endswith(" bf16") else FLOAT32
+    named = (own for own in (BFLOAT16, FLOAT32_PAIRS) if algorithm.endswith(f" {own.name}"))
+    return next(named, FLOAT32)
 
 
 def run_depth(channels: int, taps: int, algorithm: str) -> int:
@@ -149,37 +150,44 @@ def candidates(
     Args:
         layer: the convolution.
         precision: "bf16" for products in bfloat16, beside Winograd's in float32: where that saves
-            more than half of the multiplications it stays the quicker. Sums over few channels stay
-            in float32: there rounding shows most, and less is gained.
+            more than half of the multiplications it stays the quicker. Layers of few channels stay
+            in float32 (`BFLOAT16_CHANNELS`).
         images: how many pictures are computed together.
     """
     parts = merged_parts(layer)
     channels, filters = layer.input_shapes[0][0] // parts, layer.filters // parts
-    _, height, width = layer.output_shape
-    pixels = -(-images * height * width // ROWS) * ROWS
-    depth, wide = packing.blocks(channels) * LANES, packing.panels(filters) * packing.WIDTH
-    taps = layer.size**2
-    plain_bytes = 4 * depth * wide * taps
-    rounded = precision == "bf16" and min(channels, filters) >= BFLOAT16_CHANNELS
-    arithmetic, suffix = (BFLOAT16, " bf16") if rounded else (FLOAT32, "")
-    plain_bytes //= arithmetic.channels
-    multiply = pixels * depth * wide * taps / (MULTIPLY_RATE * arithmetic.channels)
-    seconds = multiply + plain_bytes / MEMORY_RATE
-    if taps == 1 and layer.stride == (1, 1) and layer.padding == 0:
-        yield Candidate(f"multiply{suffix}", seconds, plain_bytes)
-        return
-    copies = pixels * packing.blocks(channels) * taps
-    seconds += copies * COPY_S
-    if filters > images * height * width:
-        size = copies * BLOCK // arithmetic.channels
-        yield Candidate(f"im2col shared{suffix}", seconds, plain_bytes, size)
+    if precision == "bf16" and min(channels, filters) >= BFLOAT16_CHANNELS:
+        yield _product(layer, BFLOAT16, channels, filters, images)
     else:
-        yield Candidate(f"im2col{suffix}", seconds, plain_bytes)
+        yield _product(layer, FLOAT32, channels, filters, images)
+        if filters <= FLOAT32_PAIRS.filters:
+            yield _product(layer, FLOAT32_PAIRS, channels, filters, images)
     if layer.size != 3 or layer.dilation != 1 or layer.stride[0] != layer.stride[1]:
         return
     for filtering in FILTERINGS.values():
         if filtering.stride == layer.stride[0]:
             yield _winograd(layer, filtering, channels, filters, images)
+
+
+def _product(
+    layer: specs.Convolutional, arithmetic: Arithmetic, channels: int, filters: int, images: int
+) -> Candidate:
+    _, height, width = layer.output_shape
+    pixels = -(-images * height * width // ROWS) * ROWS
+    taps, panels = layer.size**2, packing.panels(filters)
+    depth, wide = packing.blocks(channels) * LANES, panels * packing.WIDTH
+    weight_bytes = 4 * panels * packing.panel_floats(channels, taps, LANES, arithmetic)
+    multiply = pixels * depth * wide * taps / (MULTIPLY_RATE * arithmetic.channels)
+    seconds = multiply + weight_bytes / MEMORY_RATE
+    suffix = f" {arithmetic.name}".rstrip()
+    if taps == 1 and layer.stride == (1, 1) and layer.padding == 0:
+        return Candidate(f"multiply{suffix}", seconds, weight_bytes)
+    copies = pixels * packing.blocks(channels) * taps
+    seconds += copies * COPY_S
+    if filters > images * height * width:
+        size = copies * arithmetic.pixel_bytes
+        return Candidate(f"im2col shared{suffix}", seconds, weight_bytes, size)
+    return Candidate(f"im2col{suffix}", seconds, weight_bytes)
 
 
 def _winograd(

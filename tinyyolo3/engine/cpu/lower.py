@@ -5,6 +5,7 @@ in one order, whoever takes it, so results do not depend on the number of thread
 """
 
 from tinyyolo3.engine.cpu import pixelwise
+from tinyyolo3.engine.cpu.algorithms import arithmetic_of
 from tinyyolo3.engine.cpu.lower_convolutions import (
     lower_depthwise,
     lower_first_layer,
@@ -51,7 +52,7 @@ def lower_step(low: Lowering, index: int) -> list[Lowered]:
     step = low.plan.steps[index]
     if step.algorithm == "eager":
         return []
-    name = step.algorithm.removesuffix(" bf16")
+    name = step.algorithm.removesuffix(f" {arithmetic_of(step.algorithm).name}")
     if name.startswith("winograd"):
         name = "winograd"
     return _LOWERINGS[name](low, step, low.weights.get(index))

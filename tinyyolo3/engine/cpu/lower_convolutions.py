@@ -59,12 +59,12 @@ def _product(low: Lowering, step: Step, packed: PackedWeights | None, taps: int)
     depth = run_depth(channels, taps, step.algorithm)
     arithmetic = arithmetic_of(step.algorithm)
     kernel, half_kernel = PANEL_KERNELS[arithmetic.name]
-    panel_floats = packing.panel_floats(channels, taps, depth) // arithmetic.channels
+    panel_floats = packing.panel_floats(channels, taps, depth, arithmetic)
     return {
         **_epilogue(low, step, packed),
         "kernel": kernel,
         "half_kernel": half_kernel,
-        "pixel_bytes": BLOCK // arithmetic.channels,
+        "pixel_bytes": arithmetic.pixel_bytes,
         "steps": depth // (UNROLL * arithmetic.channels),
         "panels": packing.panels(filters),
         "half": packing.ends_in_half(filters),
@@ -126,7 +126,7 @@ def lower_im2col(low: Lowering, step: Step, packed: PackedWeights | None) -> lis
     window = _window(low, step)
     taps = window["size"] ** 2
     product = _product(low, step, packed, taps)
-    pixel_bytes = window["blocks"] * taps * BLOCK // arithmetic_of(step.algorithm).channels
+    pixel_bytes = window["blocks"] * taps * arithmetic_of(step.algorithm).pixel_bytes
     chunk = max(ROWS, min(8 * ROWS, PIXEL_CACHE_BYTES // pixel_bytes // ROWS * ROWS))
     chunks = -(-window["pixels"] // chunk)
     assert step.output is not None
@@ -143,7 +143,7 @@ def lower_im2col_shared(low: Lowering, step: Step, packed: PackedWeights | None)
     window = _window(low, step)
     taps = window["size"] ** 2
     columns = low.workspace(step)
-    pixel_bytes = BLOCK // arithmetic_of(step.algorithm).channels
+    pixel_bytes = arithmetic_of(step.algorithm).pixel_bytes
     runs = window["blocks"] * taps
     spread: Fields = {**window, "pixel_bytes": pixel_bytes, "target": columns}
     stride = window["pixels"] * pixel_bytes

@@ -30,6 +30,7 @@ from llvmlite import ir
 from tinyyolo3.engine.cpu.arithmetic import (
     BFLOAT16,
     FLOAT32,
+    FLOAT32_PAIRS,
     HALF_BLOCK,
     HAS_BFLOAT16,
     Arithmetic,
@@ -80,7 +81,7 @@ def tile_sums(
             B's address.
         start: the sums to begin with.
         vectors: of B's panel.
-        unroll: numbers of A (or pairs of bfloat16) in a step.
+        unroll: numbers of A (or pairs) in a step.
         pixel_bytes: from one row of A to the next.
         arithmetic: how they are multiplied.
         ahead: an address from which to prefetch as B is read, half as fast.
@@ -100,12 +101,12 @@ def tile_sums(
                 passed = builder.lshr(builder.sub(b_at, b), integer(1))
                 prefetch(builder, shift(builder, builder.add(ahead, passed), k * BLOCK))
             for i in range(ROWS):
-                address = shift(builder, a_at, i * pixel_bytes + 4 * k)
+                address = shift(builder, a_at, i * pixel_bytes + k * arithmetic.step_bytes)
                 number = arithmetic.broadcast(builder, address)
                 for n in range(vectors):
                     at = i * vectors + n
                     sums[at] = arithmetic.multiply_add(builder, number, columns[n], sums[at])
-        a_next = shift(builder, a_at, 4 * unroll)
+        a_next = shift(builder, a_at, unroll * arithmetic.step_bytes)
         return [*sums, a_next, shift(builder, b_at, unroll * vectors * BLOCK)]
 
     def inner_run(_index: Any, state: Sequence[Any]) -> Sequence[Any]:
@@ -148,6 +149,7 @@ def with_epilogue(vectors: int, **options: Any) -> Any:
     before it rather than the end; a call for each tile took a fifth of the time of short sums.
     """
     pixel_bytes = options.get("pixel_bytes", BLOCK)
+    fold = options.get("arithmetic", FLOAT32).fold
 
     def emit(builder: ir.IRBuilder, arguments: Sequence[Any]) -> None:
         a, *rest, c, c_stride, bias, residual, residual_stride, rows, slope = arguments
@@ -161,7 +163,11 @@ def with_epilogue(vectors: int, **options: Any) -> Any:
             first = builder.mul(index, integer(ROWS))
             first = builder.select(builder.icmp_signed(">", first, last), last, first)
             product = [builder.add(a, builder.mul(first, integer(pixel_bytes))), *rest]
-            sums = tile_sums(builder, product, biases * ROWS, vectors=vectors, **options)
+            start = biases * ROWS if fold is None else [vector(0.0)] * (vectors * ROWS)
+            sums = tile_sums(builder, product, start, vectors=vectors, **options)
+            if fold is not None:
+                folded = [fold(builder, value) for value in sums]
+                sums = list(map(builder.fadd, folded, biases * ROWS))
             values = [leaky(builder, value, slopes) for value in sums]
             place = builder.mul(first, integer(BLOCK))
             target = builder.add(c, place)
@@ -190,6 +196,11 @@ multiply_raw = kernel("tinyyolo3_multiply_raw", emit_raw, 10)
 multiply_panel = kernel("tinyyolo3_multiply_panel", with_epilogue(PANEL), 13, 1)
 #: The same for a panel of one vector, the last of an odd number.
 multiply_half_panel = kernel("tinyyolo3_multiply_half_panel", with_epilogue(1), 13, 1)
+
+#: The same for at most half a vector of filters, two channels in a step.
+multiply_pairs = kernel(
+    "tinyyolo3_multiply_pairs", with_epilogue(1, arithmetic=FLOAT32_PAIRS), 13, 1
+)
 
 _PAIRS = {"arithmetic": BFLOAT16, "pixel_bytes": HALF_BLOCK}
 #: The same for inputs and weights in bfloat16, two channels in a step.
@@ -221,6 +232,17 @@ def _half_panel(
     )  # fmt: skip
 
 
+@code_pointer(13, 1)
+def _pairs(
+    a: int, outer: int, outer_stride: int, inner: int, inner_stride: int, steps: int, b: int,
+    c: int, c_stride: int, bias: int, residual: int, residual_stride: int, rows: int, slope: float,
+) -> None:  # fmt: skip
+    multiply_pairs(
+        a, outer, outer_stride, inner, inner_stride, steps, b, c, c_stride, bias, residual,
+        residual_stride, rows, slope,
+    )  # fmt: skip
+
+
 @code_pointer(13, 1, supported=HAS_BFLOAT16)
 def _panel_bf16(
     a: int, outer: int, outer_stride: int, inner: int, inner_stride: int, steps: int, b: int,
@@ -246,5 +268,6 @@ def _half_panel_bf16(
 #: The kernels for a full and for a half panel, by the name of their arithmetic.
 PANEL_KERNELS = {
     FLOAT32.name: (_panel, _half_panel),
+    FLOAT32_PAIRS.name: (_pairs, _pairs),
     BFLOAT16.name: (_panel_bf16, _half_panel_bf16),
 }

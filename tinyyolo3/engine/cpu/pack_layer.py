@@ -4,7 +4,7 @@ import numpy as np
 
 from tinyyolo3.engine.cpu import packing
 from tinyyolo3.engine.cpu.algorithms import arithmetic_of, merged_parts, run_depth
-from tinyyolo3.engine.cpu.arithmetic import BFLOAT16
+from tinyyolo3.engine.cpu.arithmetic import BFLOAT16, FLOAT32_PAIRS
 from tinyyolo3.engine.cpu.packing import Floats, PackedWeights
 from tinyyolo3.engine.cpu.toom_cook import FILTERINGS
 from tinyyolo3.engine.cpu.vectors import LANES
@@ -46,8 +46,8 @@ def packed_bytes(layer: specs.Convolutional, step: Step) -> int:
     else:
         first = step.algorithm == "first layer"
         depth = 1 if first else run_depth(channels, taps, step.algorithm)
-        weights = count * packing.panel_floats(channels, taps, depth)
-        weights //= arithmetic_of(step.algorithm).channels
+        arithmetic = arithmetic_of(step.algorithm)
+        weights = count * packing.panel_floats(channels, taps, depth, arithmetic)
     return 4 * (weights + biases)
 
 
@@ -68,4 +68,6 @@ def _pack(weights: Floats, algorithm: str) -> Floats:
     packed = packing.pack_panels(weights, run_depth(channels, taps, algorithm))
     if arithmetic_of(algorithm) is BFLOAT16:
         return packing.round_panels(packed, weights)
+    if arithmetic_of(algorithm) is FLOAT32_PAIRS:
+        return packing.pair_channels(packed)
     return packed

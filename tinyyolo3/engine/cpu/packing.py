@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinyyolo3.engine.cpu.arithmetic import FLOAT32, Arithmetic
 from tinyyolo3.engine.cpu.microkernel import PANEL
 from tinyyolo3.engine.cpu.toom_cook import Filtering
 from tinyyolo3.engine.cpu.vectors import LANES
@@ -103,6 +104,22 @@ def pack_panels(weights: Floats, depth: int) -> Floats:
     return packed
 
 
+def pair_channels(packed: Floats) -> Floats:
+    """Return `pack_panels`'s result for few filters with each two channels in one row.
+
+    Where the half panel has rows x and y one after the other, filters up to half a vector, the
+    result has ``x[0] y[0] x[1] y[1] …``: what one vector of B holds for two channels.
+
+    Args:
+        packed: what `pack_panels` returned for at most ``LANES / 2`` filters, its `depth` even.
+    """
+    # A half panel fills half of the memory of a full one.
+    rows = packed[: packed.size // PANEL].reshape(-1, 2, LANES)[:, :, : LANES // 2]
+    paired = aligned_floats(rows.size)
+    paired.reshape(-1, LANES // 2, 2)[:] = rows.transpose(0, 2, 1)
+    return paired
+
+
 def round_panels(packed: Floats, weights: Floats) -> Floats:
     """Return `pack_panels`'s result in bfloat16, two rows of numbers interleaved.
 
@@ -143,9 +160,12 @@ def _round_panels_core(
                 target[row * width + n] = x | (y << sixteen)
 
 
-def panel_floats(channels: int, taps: int, depth: int) -> int:
-    """Return the size of a full panel."""
-    return -(-channels // depth) * taps * depth * WIDTH
+def panel_floats(
+    channels: int, taps: int, depth: int, arithmetic: Arithmetic = FLOAT32
+) -> int:
+    """Return the size of a full panel, or of the only one where that serves fewer filters."""
+    floats = -(-channels // depth) * taps * depth * WIDTH * arithmetic.channel_bytes // 4
+    return floats // PANEL // 2 if arithmetic.fold else floats
 
 
 @compiled

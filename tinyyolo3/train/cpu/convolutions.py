@@ -20,12 +20,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tinyyolo3.engine.cpu.algorithms import (
+    arithmetic_of,
     Candidate,
     candidates,
     is_depthwise,
     is_first_layer,
     merged_parts,
 )
+from tinyyolo3.engine.cpu.arithmetic import FLOAT32
 from tinyyolo3.engine.cpu.lower import lower_step
 from tinyyolo3.engine.cpu.lowering import Lowering
 from tinyyolo3.engine.cpu.pack_layer import packed_bytes
@@ -87,7 +89,9 @@ def choose_algorithm(layer: specs.Convolutional, images: int) -> tuple[str, int]
     def seconds(candidate: Candidate) -> float:
         return candidate.seconds + candidate.weight_bytes / PACKING_RATE
 
-    best = min(candidates(layer, images=images), key=seconds)
+    # `lower_packing` knows the order of plain float32.
+    plain = (c for c in candidates(layer, images=images) if arithmetic_of(c.algorithm) is FLOAT32)
+    best = min(plain, key=seconds)
     return best.algorithm, best.workspace_bytes
 
 
