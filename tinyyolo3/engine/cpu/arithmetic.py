@@ -120,12 +120,17 @@ def _multiply_pairs(builder: ir.IRBuilder, x: Any, y: Any, sums: Any) -> Any:
     return builder.call(function, [sums, x, y])
 
 
-def _round_block(builder: ir.IRBuilder, arguments: Any) -> None:
-    source, target = arguments
+def round_vector(builder: ir.IRBuilder, value: Any) -> Any:
+    """Return a vector's numbers in bfloat16, ties to even."""
     name = "llvm.x86.avx512bf16.cvtneps2bf16.512"
     kind = ir.FunctionType(BFLOATS, [VECTOR])
     function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-    store(builder, builder.call(function, [load(builder, source)]), target, HALF_BLOCK)
+    return builder.call(function, [value])
+
+
+def _round_block(builder: ir.IRBuilder, arguments: Any) -> None:
+    source, target = arguments
+    store(builder, round_vector(builder, load(builder, source)), target, HALF_BLOCK)
 
 
 FLOAT32 = Arithmetic(

@@ -1,6 +1,12 @@
 """Lowering of convolutions: into how many jobs, on which pixels, with which panels."""
 
-from tinyyolo3.engine.cpu import convolution, depthwise, first_layer, packing, winograd
+from tinyyolo3.engine.cpu import (
+    convolution,
+    depthwise,
+    first_layer,
+    packing,
+    winograd,
+)
 from tinyyolo3.engine.cpu.algorithms import (
     SLOPES,
     Tiling,
@@ -9,6 +15,7 @@ from tinyyolo3.engine.cpu.algorithms import (
     tile_map,
 )
 from tinyyolo3.engine.cpu.arithmetic import HALF_BLOCK
+from tinyyolo3.engine.cpu.depthwise_rows import has_row_kernel
 from tinyyolo3.engine.cpu.lowering import Lowered, Lowering, place_fields
 from tinyyolo3.engine.cpu.microkernel import PANEL, PANEL_KERNELS, ROWS, TILE_BYTES, UNROLL
 from tinyyolo3.engine.cpu.packing import PackedWeights
@@ -17,6 +24,7 @@ from tinyyolo3.engine.cpu.sharing import PIXEL_CACHE_BYTES, cut_product, panels_
 from tinyyolo3.engine.cpu.toom_cook import FILTERINGS
 from tinyyolo3.engine.cpu.vectors import BLOCK
 from tinyyolo3.engine.cpu.winograd_kernels import TRANSFORMS
+from tinyyolo3.engine.arena import buffers_of
 from tinyyolo3.engine.plan import Place, Step
 from tinyyolo3.layers.shapes import Shape
 from tinyyolo3.network import specs
@@ -78,7 +86,14 @@ def lower_multiply(low: Lowering, step: Step, packed: PackedWeights | None) -> l
     assert place is not None
     product = _product(low, step, packed, taps=1)
     runs = packing.blocks(place.shape[0])
-    fields: Fields = {"source": low.address(place), "run_stride": place.stride}
+    rounded = any(
+        other.output == place and is_rounded(low, other)
+        for other in low.plan.steps
+        if other.algorithm == "depthwise"
+    )
+    fields: Fields = {
+        "source": low.address(place), "run_stride": place.stride, "rounded": rounded,
+    }  # fmt: skip
     return [_multiply(low, step, product, fields, runs)]
 
 
@@ -248,14 +263,32 @@ def lower_first_layer(low: Lowering, step: Step, packed: PackedWeights | None) -
 def lower_depthwise(low: Lowering, step: Step, packed: PackedWeights | None) -> list[Lowered]:
     """A window for each channel of its own."""
     assert step.output is not None
-    blocks = packing.blocks(step.output.shape[0])
-    out_height = step.output.shape[1]
+    channels, out_height, _ = step.output.shape
+    blocks = packing.blocks(channels)
     # A band of rows goes to the worker that has just computed them.
     bands = -(-max(low.workers, -(-low.jobs // blocks)) // low.workers) * low.workers
     bands = min(bands, out_height)
-    record = {
+    rounded = is_rounded(low, step)
+    record: Fields = {
         **_window(low, step),
         **_epilogue(low, step, packed),
         "bands": bands,
+        "target_pixel": HALF_BLOCK if rounded else BLOCK,
+        "whole_rows": has_row_kernel(_convolution(step, low)),
     }
     return [Lowered(depthwise.depthwise_job, record, blocks * bands)]
+
+
+def is_rounded(low: Lowering, step: Step) -> bool:
+    """Return whether a depthwise convolution writes bfloat16: only such products read its map."""
+    assert step.output is not None
+    if not has_row_kernel(_convolution(step, low)):
+        return False
+    buffer = step.output.buffer
+    touching = [s for s in low.plan.steps if s != step and buffer in buffers_of(s)]
+    return bool(touching) and all(
+        reader.algorithm == "multiply bf16" and reader.inputs == (step.output,)
+        and (reader.output is None or reader.output.buffer != buffer)
+        and (reader.residual is None or reader.residual.buffer != buffer)
+        for reader in touching
+    )
