@@ -123,23 +123,6 @@ def parallel_for(kernel: Callable[..., None], count: int, *arguments: Any, grain
         future.result()
 
 
-def run_workers(kernel: Callable[..., None], workers: int, *arguments: Any) -> None:
-    """Call ``kernel(worker, workers, *arguments)`` for each worker, in as many threads.
-
-    The workers share out their work among themselves, so that worker 0, which is the caller, could
-    finish it alone: one that has not begun when the caller is through is not waited for.
-    """
-    if workers == 1:
-        kernel(0, 1, *arguments)
-        return
-    pool = _shared_pool()
-    futures = [pool.submit(kernel, i, workers, *arguments) for i in range(1, workers)]
-    kernel(0, workers, *arguments)
-    for future in futures:
-        if not future.cancel():
-            future.result()
-
-
 def in_background(function: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> Future[R]:
     """Begin a call on one of the shared threads; the result is in the future."""
     return _shared_pool().submit(function, *arguments, **options)

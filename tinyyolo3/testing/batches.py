@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from tinyyolo3.arrays import FloatArray
+from tinyyolo3.engine.cpu.crew import Crew
 from tinyyolo3.engine.cpu.lowering import Lowered
 from tinyyolo3.engine.cpu.packing import aligned_floats
-from tinyyolo3.engine.cpu.program import LINE, CodePointer, run_steps
+from tinyyolo3.engine.cpu.program import CodePointer
 from tinyyolo3.engine.cpu.vectors import BLOCK, LANES
-from tinyyolo3.parallel import run_workers
 from tinyyolo3.train.cpu.batch_map import BatchMap
 
 #: What lanes beyond the last channel hold: a finite number that shows wherever it gets into.
@@ -96,10 +96,4 @@ def run_lowered(rows: Sequence[Lowered], workers: int = 2) -> None:
     scratches = [aligned_floats(-(-size // 4) + LANES) for _ in range(workers)]
     for scratch in scratches:
         scratch[:] = np.nan
-    addresses = np.array([scratch.ctypes.data for scratch in scratches], np.int64)
-    counters = aligned_floats(2 * len(rows) * (workers + 1) * LINE)
-
-    def work(worker: int, of: int) -> None:
-        run_steps(worker, of, table, counters.ctypes.data, addresses)
-
-    run_workers(work, workers)
+    Crew(scratches, len(rows)).run(table, (table, records))

@@ -18,19 +18,20 @@ from tinyyolo3.backends.apply import apply_layer
 from tinyyolo3.backends.cpu import CPU
 from tinyyolo3.engine.cpu import packing, readiness
 from tinyyolo3.engine.cpu.algorithms import plan_network
+from tinyyolo3.engine.cpu.crew import Crew
 from tinyyolo3.engine.cpu.lower import lower_step
 from tinyyolo3.engine.cpu.lowering import Lowered, Lowering
 from tinyyolo3.engine.cpu.microkernel import ROWS
 from tinyyolo3.engine.cpu.pack_layer import pack_step
 from tinyyolo3.engine.cpu.packing import Floats, PackedWeights
-from tinyyolo3.engine.cpu.program import LINE, CodePointer, run_steps
+from tinyyolo3.engine.cpu.program import CodePointer
 from tinyyolo3.engine.cpu.toom_cook import FILTERINGS
 from tinyyolo3.engine.cpu.vectors import BLOCK, LANES
 from tinyyolo3.engine.plan import Place, Plan, Step
 from tinyyolo3.network import specs
 from tinyyolo3.network.graph import Graph
 from tinyyolo3.network.parameters import LayerParameters, Parameters
-from tinyyolo3.parallel import in_background, run_workers, thread_count
+from tinyyolo3.parallel import in_background, thread_count
 
 #: The matrix kernel computes whole tiles: on a map of few pixels it reads behind the last one.
 SLACK_BYTES = (ROWS + 1) * BLOCK
@@ -48,9 +49,7 @@ def _allocate(size: int) -> Floats:
 class Workspace:
     """One run's memory: the arena, each worker's scratch, and the program with its addresses.
 
-    Two runs at the same time each take a workspace of their own. A worker's thread holds on to the
-    workspace, and through it to all memory that the program names by address: an interrupt that
-    ends the caller's run leaves the others reading.
+    Two runs at the same time each take a workspace of their own.
     """
 
     def __init__(self, planned: "PlannedNetwork", workers: int, allocate: Allocate) -> None:
@@ -71,9 +70,7 @@ class Workspace:
         self.table = np.array(rows, np.int64).reshape(-1, 3)
         size = max((operation.scratch for operation in flat), default=0)
         self.scratch = [allocate(size + SLACK_BYTES) for _ in range(workers)]
-        self.scratch_addresses = np.array([s.ctypes.data for s in self.scratch], np.int64)
-        words = max(1, len(flat)) * (workers + 1) * LINE
-        self._counters = packing.aligned_floats(2 * words).view(np.int64)
+        self._crew = Crew(self.scratch, len(flat))
         self.workers = workers
         self._weights = planned.weights
         self.callers_arrays: tuple[FloatArray, ...] = ()
@@ -85,14 +82,8 @@ class Workspace:
     def run(self, first: int, last: int) -> None:
         """Run the steps from `first` to before `last`, with all workers."""
         table = self.table[self.ends[first] : self.ends[last]]
-        if not len(table):
-            return
-        self._counters[: len(table) * (self.workers + 1) * LINE] = 0
-        run_workers(self._run_worker, self.workers, table)
-
-    def _run_worker(self, worker: int, workers: int, table: NDArray[np.int64]) -> None:
-        counters = self._counters.ctypes.data
-        run_steps(worker, workers, table, counters, self.scratch_addresses)
+        if len(table):
+            self._crew.run(table, self)
 
 
 def _record(lowered: Lowered) -> NDArray[Any]:

@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 
 from tinyyolo3.arrays import FloatArray
 from tinyyolo3.blas import blas_thread_limit
-from tinyyolo3.engine.cpu import packing
+from tinyyolo3.engine.cpu.crew import Crew
 from tinyyolo3.engine.cpu.engine import CpuEngine, PlannedNetwork, Workspace
-from tinyyolo3.engine.cpu.program import LINE, operation, run_steps
+from tinyyolo3.engine.cpu.program import operation
 from tinyyolo3.engine.cpu.report import PlanReport, StepReport, report_plan
 from tinyyolo3.engine.cpu.vectors import carray
 from tinyyolo3.engine.network import Network
 from tinyyolo3.engine.planned import StudyEngine
 from tinyyolo3.errors import InputError
-from tinyyolo3.parallel import run_workers, thread_count, thread_limit
+from tinyyolo3.parallel import thread_count, thread_limit
 
 
 @dataclass(frozen=True)
@@ -169,21 +169,14 @@ class _TimedSegment:
             own = workspace.table[workspace.ends[number] : workspace.ends[number + 1]]
             rows[number - first + 1] += [tuple(row) for row in own]
         self._table = np.array([row for own in rows for row in own], np.int64)
-        words = len(self._table) * (workspace.workers + 1) * LINE
-        self._counters = packing.aligned_floats(2 * words).view(np.int64)
+        self._crew = Crew(workspace.scratch, len(self._table))
         self._workspace = workspace
 
     def run(self) -> list[float]:
         """Run the steps and return the time of each, in seconds, less that of a reading."""
-        self._counters[:] = 0
-        run_workers(self._run_worker, self._workspace.workers)
+        self._crew.run(self._table, self)
         between = np.diff(_seconds(self._clock))
         return list(np.maximum(between[1:] - between[0], 0.0))
-
-    def _run_worker(self, worker: int, workers: int) -> None:
-        # As in a `Workspace`, a worker's thread holds on to all memory that the program names.
-        counters, scratch = self._counters.ctypes.data, self._workspace.scratch_addresses
-        run_steps(worker, workers, self._table, counters, scratch)
 
 
 if sys.platform == "win32":

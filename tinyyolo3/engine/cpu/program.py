@@ -30,7 +30,7 @@ from numba.core.sigutils import normalize_signature
 from numpy.typing import NDArray
 
 from tinyyolo3.cache import keep_code
-from tinyyolo3.engine.cpu.vectors import INT64, inline, integer, pointer_to
+from tinyyolo3.engine.cpu.vectors import INT64, as_integers, carray, inline, pointer_to
 from tinyyolo3.parallel import compiled
 
 #: Columns of the table of steps: the operation's address, its record's, and the number of jobs.
@@ -125,6 +125,17 @@ def _load_acquire(builder: ir.IRBuilder, arguments: Sequence[Any]) -> Any:
     return builder.load_atomic(pointer, "acquire", 8, typ=INT64)
 
 
+def _store_release(builder: ir.IRBuilder, arguments: Sequence[Any]) -> None:
+    pointer = builder.inttoptr(arguments[0], INT64.as_pointer())
+    builder.store_atomic(arguments[1], pointer, "release", 8)
+
+
+def _exchange(builder: ir.IRBuilder, arguments: Sequence[Any]) -> Any:
+    pointer = builder.inttoptr(arguments[0], INT64.as_pointer())
+    pair = builder.cmpxchg(pointer, arguments[1], arguments[2], "acq_rel", "acquire")
+    return builder.extract_value(pair, 1)
+
+
 #: ``call_job(operation, record, index, scratch)``.
 call_job = inline(_call, 4)
 #: ``call_input_transform(transform, source, row_bytes, target, product_bytes)``.
@@ -140,6 +151,12 @@ fetch_add = inline(_fetch_add, 2, types.int64)
 #: Read a counter, and see all that was written before it was raised.
 load_acquire = inline(_load_acquire, 1, types.int64)
 
+#: ``store_release(counter, value)``: write a counter, after all that was written before.
+store_release = inline(_store_release, 2)
+#: ``exchange(counter, expected, value)``: write `value` if `expected` is there; return whether it
+#: was.
+exchange = inline(_exchange, 3, types.boolean)
+
 #: Let another thread have this core.
 yield_core = types.ExternalFunction(
     "SwitchToThread" if sys.platform == "win32" else "sched_yield", types.int32()
@@ -152,7 +169,8 @@ PATIENCE = 2000
 def run_steps(
     worker: int,
     workers: int,
-    table: NDArray[np.int64],
+    program: int,
+    steps: int,
     counters: int,
     scratches: NDArray[np.int64],
 ) -> None:
@@ -161,14 +179,17 @@ def run_steps(
     Args:
         worker: which one this is.
         workers: how many there may be.
-        table: (steps, 3) operation, record and jobs of each step.
+        program: the address of a table of `steps` rows of int64: each step's operation, record
+            and number of jobs.
+        steps: how many there are.
         counters: the address of ``steps * (workers + 1)`` lines of zeros: per step the number of
             finished jobs, then each share's next job.
         scratches: the addresses of the workers' own memory.
     """
     line = 8 * LINE
     scratch = scratches[worker]
-    for step in range(table.shape[0]):
+    table = carray(as_integers(program), (steps, 3))
+    for step in range(steps):
         jobs = table[step, JOBS]
         done = counters + step * (workers + 1) * line
         finished = 0

@@ -249,5 +249,7 @@ as_floats = inline(lambda b, a: b.inttoptr(a[0], FLOAT.as_pointer()), 1, pointer
 as_doubles = inline(
     lambda b, a: b.inttoptr(a[0], ir.DoubleType().as_pointer()), 1, pointer_to(types.float64)
 )
+#: ``as_integers(address)``: the same for 64-bit integers.
+as_integers = inline(lambda b, a: b.inttoptr(a[0], INT64.as_pointer()), 1, pointer_to(types.int64))
 #: ``read_int(address)``.
 read_int = inline(lambda b, a: load(b, a[0], INT64, 8), 1, types.int64)

@@ -77,7 +77,7 @@ class CpuPropagation:
         size = max(self._forward.scratch_bytes, self._backward.scratch_bytes) + SLACK_BYTES
         scratches = [allocate(size) for _ in range(self._workers)]
         for program in (self._forward, self._backward):
-            program.prepare(scratches, [arena, *self._assembly.kept], allocate)
+            program.prepare(scratches, [arena, *self._assembly.kept])
         self._arrays: dict[Key, FloatArray] = {}
 
     def _add_forward(self) -> None:

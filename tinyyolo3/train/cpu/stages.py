@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinyyolo3.engine.cpu.crew import Crew
 from tinyyolo3.engine.cpu.lowering import Lowered
 from tinyyolo3.engine.cpu.packing import Floats
-from tinyyolo3.engine.cpu.program import LINE, CodePointer, run_steps
-from tinyyolo3.parallel import run_workers
-from tinyyolo3.train.cpu.memory import Allocate, Stretch
+from tinyyolo3.engine.cpu.program import CodePointer
+from tinyyolo3.train.cpu.memory import Stretch
 
 #: What an argument is called: its kind, the layer, and the parameter's name or an empty one.
 Key = tuple[str, int, str]
@@ -65,9 +65,6 @@ class Stage:
 class Program:
     """Stages made ready to run.
 
-    A worker's thread holds on to the program, and through it to all memory that the rows name by
-    address: an interrupt that ends the caller's run leaves the others reading.
-
     Attributes:
         workers: how many threads share out the jobs.
         parts: tables of rows, and the calls between them.
@@ -81,7 +78,7 @@ class Program:
     kept: tuple[NDArray[Any], ...] = ()
     _records: list[NDArray[Any]] = field(default_factory=list)
     _bindings: list[tuple[NDArray[Any], Argument]] = field(default_factory=list)
-    _scratches: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    _crew: Crew | None = None
 
     def add(self, stages: Sequence[Stage]) -> None:
         """Append stages, whose memory has its addresses."""
@@ -109,20 +106,16 @@ class Program:
         self.scratch_bytes = max(self.scratch_bytes, lowered.scratch)
         return lowered.operation.address, record.ctypes.data, lowered.jobs
 
-    def prepare(
-        self, scratches: Sequence[Floats], kept: Sequence[Floats], allocate: Allocate
-    ) -> None:
-        """Take the workers' scratch memory and what else rows name by address, and make counters.
+    def prepare(self, scratches: Sequence[Floats], kept: Sequence[Floats]) -> None:
+        """Take the workers' scratch memory, and what else rows name by address.
 
         Args:
             scratches: of each worker.
             kept: all other memory.
-            allocate: where the counters' memory comes from.
         """
         self.kept = (*scratches, *kept)
-        self._scratches = np.array([own.ctypes.data for own in scratches], np.int64)
         longest = max((len(p) for p in self.parts if isinstance(p, np.ndarray)), default=0)
-        self._counters = allocate(8 * max(1, longest) * (self.workers + 1) * LINE).view(np.int64)
+        self._crew = Crew(scratches, longest)
 
     def bind(self, addresses: Mapping[Key, int]) -> None:
         """Fill the caller's addresses in."""
@@ -131,12 +124,9 @@ class Program:
 
     def run(self) -> None:
         """Run all stages."""
+        assert self._crew is not None
         for part in self.parts:
             if isinstance(part, np.ndarray):
-                self._counters[: len(part) * (self.workers + 1) * LINE] = 0
-                run_workers(self._run_worker, self.workers, part)
+                self._crew.run(part, self)
             else:
                 part()
-
-    def _run_worker(self, worker: int, workers: int, table: NDArray[np.int64]) -> None:
-        run_steps(worker, workers, table, self._counters.ctypes.data, self._scratches)
