@@ -26,8 +26,8 @@ def emit_kernel(name: str) -> ir.Module:
         options = {"arithmetic": arithmetic.BFLOAT16, "pixel_bytes": arithmetic.HALF_BLOCK}
     emit, integers, floats = {
         "raw": (microkernel.emit_raw, 10, 0),
-        "panel": (microkernel.with_epilogue(microkernel.PANEL, **options), 13, 1),
-        "half panel": (microkernel.with_epilogue(1, **options), 13, 1),
+        "panel": (microkernel.with_epilogue(microkernel.PANEL, **options), 14, 1),
+        "half panel": (microkernel.with_epilogue(1, **options), 14, 1),
     }[name.removesuffix(" bf16")]
     module = ir.Module()
     kinds = [vectors.INT64] * integers + [vectors.FLOAT] * floats

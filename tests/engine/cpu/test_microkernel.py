@@ -30,14 +30,16 @@ def raw(n: Any) -> None:
 @compiled
 def panel(n: Any, slope: Any) -> None:
     multiply_panel(
-        n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11], n[12], slope
+        n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11], n[12], n[13],
+        slope,
     )  # fmt: skip
 
 
 @compiled
 def half_panel(n: Any, slope: Any) -> None:
     multiply_half_panel(
-        n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11], n[12], slope
+        n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11], n[12], n[13],
+        slope,
     )  # fmt: skip
 
 

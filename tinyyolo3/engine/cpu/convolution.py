@@ -33,7 +33,15 @@ _PRODUCT = (
 
 @compiled
 def multiply_rows(
-    step: Any, a: int, runs: int, run_stride: int, first: int, rows: int, panel: int, scratch: int
+    step: Any,
+    a: int,
+    runs: int,
+    run_stride: int,
+    first: int,
+    rows: int,
+    panel: int,
+    far: bool,
+    scratch: int,
 ) -> None:
     """Multiply some pixels with one panel, tile by tile.
 
@@ -45,6 +53,7 @@ def multiply_rows(
         first: the first pixel's index in C,
         rows: and how many pixels.
         panel: which panel of B.
+        far: whether the pixels come from beyond the second-level cache.
         scratch: memory for one tile.
     """
     b = step.weights + panel * step.panel_bytes
@@ -60,14 +69,14 @@ def multiply_rows(
     if rows >= ROWS:
         call_panel(
             kernel, a, 1, 0, runs, run_stride, step.steps, b, c, step.target_stride, bias, residual,
-            step.residual_stride, rows, slope,
+            step.residual_stride, rows, 1 if far else 0, slope,
         )  # fmt: skip
         return
     # A map of fewer pixels than a tile has is computed in scratch memory, whatever lies behind its
     # pixels being computed too, and copied.
     call_panel(
         kernel, a, 1, 0, runs, run_stride, step.steps, b, scratch, ROWS * BLOCK, bias, residual,
-        step.residual_stride, ROWS, slope,
+        step.residual_stride, ROWS, 0, slope,
     )  # fmt: skip
     for n in range(1 if half else PANEL):
         for i in range(rows):
@@ -76,7 +85,7 @@ def multiply_rows(
 
 @operation(
     "source", "run_stride", "runs", "rounded", "pixels", "chunk", "panels_per_job", "by_chunk",
-    *_PRODUCT,
+    "far", *_PRODUCT,
 )  # fmt: skip
 def multiply_job(steps: Any, index: int, scratch: int) -> None:
     """One chunk of pixels times some panels: a 1 × 1 convolution, or what im2col has spread out.
@@ -102,7 +111,9 @@ def multiply_job(steps: Any, index: int, scratch: int) -> None:
             for i in range(rows):
                 place_block(line + i * BLOCK, a + run * stride + i * HALF_BLOCK, HALF_BLOCK)
     for p in range(panel, min(step.panels, panel + step.panels_per_job)):
-        multiply_rows(step, a, step.runs, stride, first, rows, p, scratch)
+        # The job's other panels find the pixels nearer by.
+        far = step.far == 1 and p == panel
+        multiply_rows(step, a, step.runs, stride, first, rows, p, far, scratch)
 
 
 @compiled
@@ -188,4 +199,4 @@ def im2col_multiply_job(steps: Any, index: int, scratch: int) -> None:
                 run += stride
     runs = step.blocks * step.size * step.size
     for p in range(panel, min(step.panels, panel + step.panels_per_job)):
-        multiply_rows(step, columns, runs, stride, first, rows, p, scratch)
+        multiply_rows(step, columns, runs, stride, first, rows, p, False, scratch)

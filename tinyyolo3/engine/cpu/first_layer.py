@@ -32,7 +32,7 @@ JOB_ROWS = 4
 
 def _kernel(vectors: int, stride: int) -> Any:
     emit = with_epilogue(vectors, unroll=SIZE, pixel_bytes=4 * stride)
-    return kernel(f"tinyyolo3_first_{vectors}_{stride}", emit, 13, 1)
+    return kernel(f"tinyyolo3_first_{vectors}_{stride}", emit, 14, 1)
 
 
 _full_1, _half_1, _full_2, _half_2 = _kernel(2, 1), _kernel(1, 1), _kernel(2, 2), _kernel(1, 2)
@@ -81,19 +81,19 @@ def _convolve_row(step: Any, a: int, panel: int, target: int, target_stride: int
     channels, width = step.channels, step.out_width
     if step.stride == 1 and half:
         _half_1(
-            a, channels, plane, SIZE, line, 1, b, target, target_stride, bias, 0, 0, width, slope
+            a, channels, plane, SIZE, line, 1, b, target, target_stride, bias, 0, 0, width, 0, slope
         )
     elif step.stride == 1:
         _full_1(
-            a, channels, plane, SIZE, line, 1, b, target, target_stride, bias, 0, 0, width, slope
+            a, channels, plane, SIZE, line, 1, b, target, target_stride, bias, 0, 0, width, 0, slope
         )
     elif half:
         _half_2(
-            a, channels, plane, SIZE, line, 1, b, target, target_stride, bias, 0, 0, width, slope
+            a, channels, plane, SIZE, line, 1, b, target, target_stride, bias, 0, 0, width, 0, slope
         )
     else:
         _full_2(
-            a, channels, plane, SIZE, line, 1, b, target, target_stride, bias, 0, 0, width, slope
+            a, channels, plane, SIZE, line, 1, b, target, target_stride, bias, 0, 0, width, 0, slope
         )
 
 

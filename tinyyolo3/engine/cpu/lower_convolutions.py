@@ -29,6 +29,10 @@ from tinyyolo3.engine.plan import Place, Step
 from tinyyolo3.layers.shapes import Shape
 from tinyyolo3.network import specs
 
+#: A map of so many bytes has left the caches near a core when it is read; prefetching it takes longer
+#: than it saves where it has not.
+FAR_BYTES = 4 << 20
+
 Fields = dict[str, float | CodePointer]
 
 
@@ -110,6 +114,7 @@ def _multiply(low: Lowering, step: Step, product: Fields, fields: Fields, runs: 
     record = {
         **product, **fields, "runs": runs, "pixels": pixels, "chunk": cut.chunk,
         "panels_per_job": cut.panels_per_job, "by_chunk": cut.by_chunk,
+        "far": runs * pixels * product["pixel_bytes"] >= FAR_BYTES,
     }  # fmt: skip
     scratch = TILE_BYTES + runs * max(cut.chunk, ROWS) * HALF_BLOCK
     return Lowered(convolution.multiply_job, record, cut.jobs, scratch)

@@ -72,6 +72,7 @@ def tile_sums(
     pixel_bytes: int = BLOCK,
     arithmetic: Arithmetic = FLOAT32,
     ahead: Any = None,
+    far: Any = None,
 ) -> Sequence[Any]:
     """Write the loop over the sum; return ``ROWS * vectors`` values, those of a row together.
 
@@ -85,6 +86,8 @@ def tile_sums(
         pixel_bytes: from one row of A to the next.
         arithmetic: how they are multiplied.
         ahead: an address from which to prefetch as B is read, half as fast.
+        far: whether A comes from beyond the second-level cache, so that the next tile's is to be
+            prefetched.
     """
     a, outer, outer_stride, inner, inner_stride, steps, b = arguments
     count = ROWS * vectors
@@ -111,6 +114,10 @@ def tile_sums(
 
     def inner_run(_index: Any, state: Sequence[Any]) -> Sequence[Any]:
         *sums, a_at, b_at = state
+        if far is not None:
+            with builder.if_then(far):
+                for i in range(ROWS):
+                    prefetch(builder, shift(builder, a_at, (ROWS + i) * pixel_bytes), near=3)
         *sums, _, b_at = loop(builder, steps, [*sums, a_at, b_at], step)
         return [*sums, builder.add(a_at, inner_stride), b_at]
 
@@ -144,7 +151,8 @@ def with_epilogue(vectors: int, **options: Any) -> Any:
     """Return the emitter of a kernel with bias, leaky slope and an optional residual.
 
     Its arguments are `tile_sums`'s seven, then C's address and stride, the bias's address, the
-    residual's address (0 for none) and stride, the number of A's rows, and the slope. All tiles of
+    residual's address (0 for none) and stride, the number of A's rows, whether these come from far
+    away (1, else 0: `tile_sums`), and the slope. All tiles of
     these rows, `ROWS` or more, are computed one after the other, the last overlapping the one
     before it rather than the end; a call for each tile took a fifth of the time of short sums.
     """
@@ -152,10 +160,11 @@ def with_epilogue(vectors: int, **options: Any) -> Any:
     fold = options.get("arithmetic", FLOAT32).fold
 
     def emit(builder: ir.IRBuilder, arguments: Sequence[Any]) -> None:
-        a, *rest, c, c_stride, bias, residual, residual_stride, rows, slope = arguments
+        a, *rest, c, c_stride, bias, residual, residual_stride, rows, far, slope = arguments
         biases = [load(builder, shift(builder, bias, n * BLOCK)) for n in range(vectors)]
         slopes = splat(builder, slope)
         none = builder.icmp_signed("==", residual, integer(0))
+        own = {**options, "far": builder.icmp_signed("!=", far, integer(0))}
         last = builder.sub(rows, integer(ROWS))
         tiles = builder.sdiv(builder.add(rows, integer(ROWS - 1)), integer(ROWS))
 
@@ -164,7 +173,7 @@ def with_epilogue(vectors: int, **options: Any) -> Any:
             first = builder.select(builder.icmp_signed(">", first, last), last, first)
             product = [builder.add(a, builder.mul(first, integer(pixel_bytes))), *rest]
             start = biases * ROWS if fold is None else [vector(0.0)] * (vectors * ROWS)
-            sums = tile_sums(builder, product, start, vectors=vectors, **options)
+            sums = tile_sums(builder, product, start, vectors=vectors, **own)
             if fold is not None:
                 folded = [fold(builder, value) for value in sums]
                 sums = list(map(builder.fadd, folded, biases * ROWS))
@@ -192,76 +201,81 @@ def with_epilogue(vectors: int, **options: Any) -> Any:
 
 #: ``multiply_raw(a, outer, outer_stride, inner, inner_stride, steps, b, c, c_stride, ahead)``.
 multiply_raw = kernel("tinyyolo3_multiply_raw", emit_raw, 10)
-#: ``multiply_panel(…as above to c_stride, bias, residual, residual_stride, rows, slope)``.
-multiply_panel = kernel("tinyyolo3_multiply_panel", with_epilogue(PANEL), 13, 1)
+#: ``multiply_panel(…as above to c_stride, bias, residual, residual_stride, rows, far, slope)``.
+multiply_panel = kernel("tinyyolo3_multiply_panel", with_epilogue(PANEL), 14, 1)
 #: The same for a panel of one vector, the last of an odd number.
-multiply_half_panel = kernel("tinyyolo3_multiply_half_panel", with_epilogue(1), 13, 1)
+multiply_half_panel = kernel("tinyyolo3_multiply_half_panel", with_epilogue(1), 14, 1)
 
 #: The same for at most half a vector of filters, two channels in a step.
 multiply_pairs = kernel(
-    "tinyyolo3_multiply_pairs", with_epilogue(1, arithmetic=FLOAT32_PAIRS), 13, 1
+    "tinyyolo3_multiply_pairs", with_epilogue(1, arithmetic=FLOAT32_PAIRS), 14, 1
 )
 
 _PAIRS = {"arithmetic": BFLOAT16, "pixel_bytes": HALF_BLOCK}
 #: The same for inputs and weights in bfloat16, two channels in a step.
-multiply_panel_bf16 = kernel("tinyyolo3_multiply_panel_bf16", with_epilogue(PANEL, **_PAIRS), 13, 1)
+multiply_panel_bf16 = kernel("tinyyolo3_multiply_panel_bf16", with_epilogue(PANEL, **_PAIRS), 14, 1)
 multiply_half_panel_bf16 = kernel(
-    "tinyyolo3_multiply_half_panel_bf16", with_epilogue(1, **_PAIRS), 13, 1
+    "tinyyolo3_multiply_half_panel_bf16", with_epilogue(1, **_PAIRS), 14, 1
 )
 
 
-@code_pointer(13, 1)
+@code_pointer(14, 1)
 def _panel(
     a: int, outer: int, outer_stride: int, inner: int, inner_stride: int, steps: int, b: int,
-    c: int, c_stride: int, bias: int, residual: int, residual_stride: int, rows: int, slope: float,
+    c: int, c_stride: int, bias: int, residual: int, residual_stride: int, rows: int, far: int,
+    slope: float,
 ) -> None:  # fmt: skip
     multiply_panel(
         a, outer, outer_stride, inner, inner_stride, steps, b, c, c_stride, bias, residual,
-        residual_stride, rows, slope,
+        residual_stride, rows, far, slope,
     )  # fmt: skip
 
 
-@code_pointer(13, 1)
+@code_pointer(14, 1)
 def _half_panel(
     a: int, outer: int, outer_stride: int, inner: int, inner_stride: int, steps: int, b: int,
-    c: int, c_stride: int, bias: int, residual: int, residual_stride: int, rows: int, slope: float,
+    c: int, c_stride: int, bias: int, residual: int, residual_stride: int, rows: int, far: int,
+    slope: float,
 ) -> None:  # fmt: skip
     multiply_half_panel(
         a, outer, outer_stride, inner, inner_stride, steps, b, c, c_stride, bias, residual,
-        residual_stride, rows, slope,
+        residual_stride, rows, far, slope,
     )  # fmt: skip
 
 
-@code_pointer(13, 1)
+@code_pointer(14, 1)
 def _pairs(
     a: int, outer: int, outer_stride: int, inner: int, inner_stride: int, steps: int, b: int,
-    c: int, c_stride: int, bias: int, residual: int, residual_stride: int, rows: int, slope: float,
+    c: int, c_stride: int, bias: int, residual: int, residual_stride: int, rows: int, far: int,
+    slope: float,
 ) -> None:  # fmt: skip
     multiply_pairs(
         a, outer, outer_stride, inner, inner_stride, steps, b, c, c_stride, bias, residual,
-        residual_stride, rows, slope,
+        residual_stride, rows, far, slope,
     )  # fmt: skip
 
 
-@code_pointer(13, 1, supported=HAS_BFLOAT16)
+@code_pointer(14, 1, supported=HAS_BFLOAT16)
 def _panel_bf16(
     a: int, outer: int, outer_stride: int, inner: int, inner_stride: int, steps: int, b: int,
-    c: int, c_stride: int, bias: int, residual: int, residual_stride: int, rows: int, slope: float,
+    c: int, c_stride: int, bias: int, residual: int, residual_stride: int, rows: int, far: int,
+    slope: float,
 ) -> None:  # fmt: skip
     multiply_panel_bf16(
         a, outer, outer_stride, inner, inner_stride, steps, b, c, c_stride, bias, residual,
-        residual_stride, rows, slope,
+        residual_stride, rows, far, slope,
     )  # fmt: skip
 
 
-@code_pointer(13, 1, supported=HAS_BFLOAT16)
+@code_pointer(14, 1, supported=HAS_BFLOAT16)
 def _half_panel_bf16(
     a: int, outer: int, outer_stride: int, inner: int, inner_stride: int, steps: int, b: int,
-    c: int, c_stride: int, bias: int, residual: int, residual_stride: int, rows: int, slope: float,
+    c: int, c_stride: int, bias: int, residual: int, residual_stride: int, rows: int, far: int,
+    slope: float,
 ) -> None:  # fmt: skip
     multiply_half_panel_bf16(
         a, outer, outer_stride, inner, inner_stride, steps, b, c, c_stride, bias, residual,
-        residual_stride, rows, slope,
+        residual_stride, rows, far, slope,
     )  # fmt: skip
 
 

@@ -144,8 +144,8 @@ call_input_transform = inline(_call, 5)
 #: residual_row_bytes, slope)``.
 call_output_transform = inline(_call, 8, floats=1)
 #: ``call_panel(kernel, a, outer, outer_stride, inner, inner_stride, steps, b, c, c_stride, bias,
-#: residual, residual_stride, rows, slope)``.
-call_panel = inline(_call, 14, floats=1)
+#: residual, residual_stride, rows, far, slope)``.
+call_panel = inline(_call, 15, floats=1)
 #: ``fetch_add(counter, amount)``: raise a counter and return what it was.
 fetch_add = inline(_fetch_add, 2, types.int64)
 #: Read a counter, and see all that was written before it was raised.

@@ -156,14 +156,14 @@ def compiler_fence(builder: ir.IRBuilder) -> None:
     builder.call(ir.InlineAsm(kind, "", "~{memory}", True), [])
 
 
-def prefetch(builder: ir.IRBuilder, address: Any) -> None:
-    """Ask for a cache line that will be read soon, into the second-level cache."""
+def prefetch(builder: ir.IRBuilder, address: Any, near: int = 2) -> None:
+    """Ask for a cache line that will be read soon, into the second-level cache (3: the first)."""
     byte = ir.IntType(8).as_pointer()
     kind = ir.FunctionType(ir.VoidType(), [byte, INT32, INT32, INT32])
     name = "llvm.prefetch.p0"
     function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-    read, near, data = (ir.Constant(INT32, value) for value in (0, 2, 1))
-    builder.call(function, [builder.inttoptr(address, byte), read, near, data])
+    options = [ir.Constant(INT32, value) for value in (0, near, 1)]  # to read, how near, data
+    builder.call(function, [builder.inttoptr(address, byte), *options])
 
 
 def kernel(name: str, emit: Emit, integers: int, floats: int = 0) -> Any:
