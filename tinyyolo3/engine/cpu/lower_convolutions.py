@@ -31,7 +31,7 @@ from tinyyolo3.network import specs
 
 #: A map of so many bytes has left the caches near a core when it is read; prefetching it takes longer
 #: than it saves where it has not.
-FAR_BYTES = 4 << 20
+FAR_BYTES = 3 << 19
 
 Fields = dict[str, float | CodePointer]
 
