@@ -36,6 +36,7 @@ from tinyyolo3.testing.weights import random_weights
 WISHES = (
     *("im2col", "im2col shared"),
     *(f"winograd {f} {kind}" for f in FILTERINGS for kind in ("fused", "shared")),
+    *("multiply pairs", "im2col pairs"),
     *(("multiply bf16", "im2col bf16", "im2col shared bf16") if HAS_BFLOAT16 else ()),
 )
 

@@ -1,4 +1,4 @@
-"""The kinds of numbers that the matrix kernel multiplies: float32, and pairs of them or of bfloat16.
+"""The numbers that the matrix kernel multiplies: float32, pairs of them, and pairs of bfloat16.
 
 A bfloat16 is the upper half of a float32: its range, and 8 bits of its precision. One instruction
 (AVX-512 BF16's ``vdpbf16ps``) multiplies two neighbouring channels of a pixel with their weights

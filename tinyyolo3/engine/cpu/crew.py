@@ -74,7 +74,7 @@ class Crew:
                 the same in every run. A helper's thread holds on to it: an interrupt that ends the
                 caller's run leaves the others reading.
         """
-        boxes, order, counters = self._addresses
+        boxes, _, counters = self._addresses
         if self._process != os.getpid():
             self._boxes[:] = ABSENT
             self._process = os.getpid()

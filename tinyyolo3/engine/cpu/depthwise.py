@@ -8,7 +8,8 @@ processor's pipelines.
 With a read for each multiply-add and the weights on top, reading is what limits it: processors read
 no more vectors at a time than they multiply. The usual windows have kernels of their own, for whole
 rows, in half of the time (`depthwise_rows`). Here pixels near the border see only a part of the
-window and go one by one. Reference: `tinyyolo3.layers.convolution.reference.conv_forward_reference`.
+window and go one by one.
+Reference: `tinyyolo3.layers.convolution.reference.conv_forward_reference`.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,6 @@ from tinyyolo3.engine.cpu.vectors import (
     BLOCK,
     Emit,
     carray,
-    integer,
     kernel,
     leaky,
     load,
@@ -84,6 +84,8 @@ def emit_run(pixels: int) -> Emit:
 _run = kernel("tinyyolo3_depthwise_run", emit_run(RUN), 10, 1)
 _half_run = kernel("tinyyolo3_depthwise_half_run", emit_run(RUN // 2), 10, 1)
 _pixel = kernel("tinyyolo3_depthwise_pixel", emit_run(1), 10, 1)
+
+
 @compiled
 def first_tap(position: int, dilation: int) -> int:
     """Return the first tap that falls inside, when the window begins at `position`."""

@@ -34,8 +34,8 @@ from tinyyolo3.engine.cpu.vectors import (
 from tinyyolo3.network import specs
 from tinyyolo3.parallel import compiled
 
-#: Pixels that are computed together: a divisor of the widths that networks for pictures of 320 × 320
-#: have, and few enough for AVX's 16 registers.
+#: Pixels that are computed together: a divisor of the widths that pictures of 320 × 320 come to, and
+#: few enough for AVX's 16 registers.
 RUN = 10
 
 
@@ -118,9 +118,7 @@ def has_row_kernel(layer: specs.Convolutional) -> bool:
 
 
 @compiled
-def depthwise_row(
-    step: Any, source: int, weights: int, rows: int, bias: int, target: int
-) -> None:
+def depthwise_row(step: Any, source: int, weights: int, rows: int, bias: int, target: int) -> None:
     """Compute an output row of one block of a layer that `has_row_kernel`.
 
     Args:
@@ -135,19 +133,14 @@ def depthwise_row(
     runs, last = (step.out_width + RUN - 1) // RUN, step.out_width - RUN
     bend = np.float32(step.slope)
     if HAS_BFLOAT16:  # a constant: elsewhere the instruction must not even be compiled
-        if step.target_pixel == HALF_BLOCK:
-            if step.size == 5:
-                _5_1_bf16(
-                    source, line, width, padding, weights, rows, runs, last, bias, target, bend
-                )
-            elif step.stride_x == 2:
-                _3_2_bf16(
-                    source, line, width, padding, weights, rows, runs, last, bias, target, bend
-                )
-            else:
-                _3_1_bf16(
-                    source, line, width, padding, weights, rows, runs, last, bias, target, bend
-                )
+        rounded = step.target_pixel == HALF_BLOCK
+        if rounded and step.size == 5:
+            _5_1_bf16(source, line, width, padding, weights, rows, runs, last, bias, target, bend)
+        elif rounded and step.stride_x == 2:
+            _3_2_bf16(source, line, width, padding, weights, rows, runs, last, bias, target, bend)
+        elif rounded:
+            _3_1_bf16(source, line, width, padding, weights, rows, runs, last, bias, target, bend)
+        if rounded:
             return
     if step.size == 5:
         _5_1(source, line, width, padding, weights, rows, runs, last, bias, target, bend)

@@ -1,5 +1,6 @@
 """Lowering of convolutions: into how many jobs, on which pixels, with which panels."""
 
+from tinyyolo3.engine.arena import buffers_of
 from tinyyolo3.engine.cpu import (
     convolution,
     depthwise,
@@ -24,13 +25,12 @@ from tinyyolo3.engine.cpu.sharing import PIXEL_CACHE_BYTES, cut_product, panels_
 from tinyyolo3.engine.cpu.toom_cook import FILTERINGS
 from tinyyolo3.engine.cpu.vectors import BLOCK
 from tinyyolo3.engine.cpu.winograd_kernels import TRANSFORMS
-from tinyyolo3.engine.arena import buffers_of
 from tinyyolo3.engine.plan import Place, Step
 from tinyyolo3.layers.shapes import Shape
 from tinyyolo3.network import specs
 
-#: A map of so many bytes has left the caches near a core when it is read; prefetching it takes longer
-#: than it saves where it has not.
+#: A map of so many bytes has left the caches near a core when it is read. Prefetching one that has
+#: not takes longer than it saves.
 FAR_BYTES = 3 << 19
 
 Fields = dict[str, float | CodePointer]
@@ -103,18 +103,17 @@ def lower_multiply(low: Lowering, step: Step, packed: PackedWeights | None) -> l
 
 def _multiply(low: Lowering, step: Step, product: Fields, fields: Fields, runs: int) -> Lowered:
     assert step.output is not None
-    pixels = low.images * step.output.shape[1] * step.output.shape[2]
-    panel_bytes = product["panel_bytes"]
+    filters, height, width = step.output.shape
+    pixels = low.images * height * width
+    panel_bytes, pixel_bytes = product["panel_bytes"], product["pixel_bytes"]
     assert isinstance(panel_bytes, int)
-    rounds = product["pixel_bytes"] == HALF_BLOCK and not fields.get("rounded", 0)
-    filters = step.output.shape[0]
-    cut = cut_product(
-        pixels, runs * BLOCK, filters, panel_bytes, low.workers, low.jobs, rounds
-    )
+    assert isinstance(pixel_bytes, int)
+    rounds = pixel_bytes == HALF_BLOCK and not fields.get("rounded", 0)
+    cut = cut_product(pixels, runs * BLOCK, filters, panel_bytes, low.workers, low.jobs, rounds)
     record = {
         **product, **fields, "runs": runs, "pixels": pixels, "chunk": cut.chunk,
         "panels_per_job": cut.panels_per_job, "by_chunk": cut.by_chunk,
-        "far": runs * pixels * product["pixel_bytes"] >= FAR_BYTES,
+        "far": runs * pixels * pixel_bytes >= FAR_BYTES,
     }  # fmt: skip
     scratch = TILE_BYTES + runs * max(cut.chunk, ROWS) * HALF_BLOCK
     return Lowered(convolution.multiply_job, record, cut.jobs, scratch)
@@ -292,7 +291,8 @@ def is_rounded(low: Lowering, step: Step) -> bool:
     buffer = step.output.buffer
     touching = [s for s in low.plan.steps if s != step and buffer in buffers_of(s)]
     return bool(touching) and all(
-        reader.algorithm == "multiply bf16" and reader.inputs == (step.output,)
+        reader.algorithm == "multiply bf16"
+        and reader.inputs == (step.output,)
         and (reader.output is None or reader.output.buffer != buffer)
         and (reader.residual is None or reader.residual.buffer != buffer)
         for reader in touching

@@ -160,9 +160,7 @@ def _round_panels_core(
                 target[row * width + n] = x | (y << sixteen)
 
 
-def panel_floats(
-    channels: int, taps: int, depth: int, arithmetic: Arithmetic = FLOAT32
-) -> int:
+def panel_floats(channels: int, taps: int, depth: int, arithmetic: Arithmetic = FLOAT32) -> int:
     """Return the size of a full panel, or of the only one where that serves fewer filters."""
     floats = -(-channels // depth) * taps * depth * WIDTH * arithmetic.channel_bytes // 4
     return floats // PANEL // 2 if arithmetic.fold else floats

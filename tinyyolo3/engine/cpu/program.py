@@ -7,9 +7,10 @@ in the step before, so the data is still in its cache), then from the others'. W
 waits until all are *done*, and goes on.
 
 What is counted is finished jobs, not arrived threads. A thread that starts late, or never, or is
-stopped by the system between two jobs, keeps nobody waiting; with a barrier of threads a busy
+stopped by the system between two steps, keeps nobody waiting; with a barrier of threads a busy
 neighbour on one core would stall all of them at every step. A step costs less than a microsecond
-beyond its jobs, where starting a parallel loop anew costs tens.
+beyond its jobs, where starting a parallel loop anew costs tens. Who the threads are and how they
+are called is `crew`'s business.
 
 Operations are compiled one by one to plain function pointers ``job(step, index, scratch)``, so a
 network compiles only what it uses, and the loop here knows none of them.

@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tinyyolo3.engine.cpu.algorithms import (
-    arithmetic_of,
     Candidate,
+    arithmetic_of,
     candidates,
     is_depthwise,
     is_first_layer,
