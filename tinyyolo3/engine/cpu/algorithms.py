@@ -31,7 +31,7 @@ TRANSFORM_S = 2.0e-9
 COPY_S = 0.6e-9
 MEMORY_RATE = 60e9
 #: Convolutions from or to fewer channels stay in float32: where a whole map is squeezed through a
-#: few of them, rounding shows most (from 32 to 8, an objectness was off by 0.05) and least is gained.
+#: few of them, rounding shows most (from 32 to 8, an objectness was off by 0.05), the gain least.
 #: With this limit no confidence of Darknet's sample pictures is off by more than 0.01.
 BFLOAT16_CHANNELS = 32
 #: How large the packed weights of a network may be: in multiples of the plain weights' size, and

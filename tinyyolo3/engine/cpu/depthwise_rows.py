@@ -34,8 +34,8 @@ from tinyyolo3.engine.cpu.vectors import (
 from tinyyolo3.network import specs
 from tinyyolo3.parallel import compiled
 
-#: Pixels that are computed together: a divisor of the widths that pictures of 320 × 320 come to, and
-#: few enough for AVX's 16 registers.
+#: Pixels that are computed together: a divisor of the widths that pictures of 320 × 320 come to,
+#: and few enough for AVX's 16 registers.
 RUN = 10
 
 
