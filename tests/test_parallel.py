@@ -4,9 +4,7 @@ import os
 import signal
 import threading
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +18,6 @@ from tinyyolo3.parallel import (
     cgroup_cores,
     compiled,
     parallel_for,
-    run_workers,
     thread_count,
     thread_limit,
 )
@@ -53,47 +50,6 @@ def test_an_error_in_any_thread_reaches_the_caller() -> None:
 
     with thread_limit(4), pytest.raises(ValueError, match="in the last range"):
         parallel_for(fail, 4)
-
-
-@pytest.mark.parametrize("workers", [1, 2, 5])
-def test_every_worker_runs_in_a_thread_of_its_own(workers: int) -> None:
-    barrier = threading.Barrier(workers, timeout=30)
-    found = set()
-
-    def work(worker: int, count: int, word: str) -> None:
-        barrier.wait()
-        found.add((worker, count, word, threading.get_ident()))
-
-    run_workers(work, workers, "word")
-    assert {item[:3] for item in found} == {(i, workers, "word") for i in range(workers)}
-    assert len({item[3] for item in found}) == workers
-    assert (0, workers, "word", threading.get_ident()) in found
-
-
-def test_an_error_in_any_worker_reaches_the_caller() -> None:
-    for failing in range(3):
-        barrier = threading.Barrier(3, timeout=30)
-
-        def fail(worker: int, _: int, failing: int = failing, barrier: Any = barrier) -> None:
-            barrier.wait()
-            if worker == failing:
-                raise ValueError(f"in worker {worker}")
-
-        with pytest.raises(ValueError, match=f"in worker {failing}"):
-            run_workers(fail, 3)
-
-
-def test_a_worker_that_has_not_begun_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    release, ran = threading.Event(), []
-    with ThreadPoolExecutor(1) as pool:
-        monkeypatch.setattr("tinyyolo3.parallel._pool", pool)
-        pool.submit(release.wait, 30)
-        try:
-            run_workers(lambda worker, _: ran.append(worker), 3)
-            assert ran == [0]
-        finally:
-            release.set()
-    assert ran == [0]
 
 
 def test_a_limit_ends_with_its_block_and_nests() -> None:

@@ -156,7 +156,11 @@ def serve_caller(
         while load_acquire(box) != CALLED or not exchange(box, CALLED, RUNNING):
             looks += 1
             if looks > PATIENCE:
-                if looks > LINGER and exchange(box, WAITING, ABSENT):
+                # A pool that could start no more threads may still run what it refused: such a
+                # helper finds itself taken for absent.
+                if looks > LINGER and (
+                    exchange(box, WAITING, ABSENT) or load_acquire(box) == ABSENT
+                ):
                     return
                 yield_core()
         run_steps(worker, workers, read_int(order), read_int(order + 8), counters, scratches)
