@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tinyyolo3.engine.cpu import packing, sharing
@@ -44,6 +44,8 @@ PRODUCTS = st.tuples(
     st.integers(1, 5),
     st.booleans(),
 )
+#: Chunks of few tiles: rounded up to whole ones, five fewer hold all pixels (with 13 rows).
+ROUNDED_UP = (1480, 1800, 600, 2, False)
 
 
 @code_pointer(14, 1)
@@ -87,6 +89,7 @@ def run_jobs(cut: Cut, pixels: int, filters: int) -> list[np.ndarray]:
 
 @settings(max_examples=60, deadline=None)
 @given(product=PRODUCTS, by_chunk=st.booleans())
+@example(product=ROUNDED_UP, by_chunk=False)
 def test_jobs_take_every_pixel_with_every_panel_once(
     product: tuple[int, int, int, int, bool], by_chunk: bool
 ) -> None:
@@ -109,6 +112,8 @@ def test_jobs_take_every_pixel_with_every_panel_once(
 
 @settings(max_examples=100, deadline=None)
 @given(product=PRODUCTS)
+@example(product=ROUNDED_UP)
+@example(product=(600, 1, 1, 1, False))
 def test_chunks_are_whole_tiles_that_stay_in_the_cache(
     product: tuple[int, int, int, int, bool],
 ) -> None:
