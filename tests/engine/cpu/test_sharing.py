@@ -113,7 +113,7 @@ def test_jobs_take_every_pixel_with_every_panel_once(
 @settings(max_examples=100, deadline=None)
 @given(product=PRODUCTS)
 @example(product=ROUNDED_UP)
-@example(product=(1500, 190, 900, 1, False))
+@example(product=(1100, 190, 900, 1, False))
 def test_chunks_are_whole_tiles_that_stay_in_the_cache(
     product: tuple[int, int, int, int, bool],
 ) -> None:
