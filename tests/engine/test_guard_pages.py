@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyyolo3.engine.cpu import engine
+from tinyyolo3.engine.cpu.algorithms import PAIRED_FILTERS
 from tinyyolo3.engine.cpu.compilation import compilation
 from tinyyolo3.testing.convolutions import convolution_configs
 from tinyyolo3.testing.engines import (
@@ -57,7 +58,10 @@ def test_a_random_network_keeps_to_its_memory(cfg: str, seed: int, side: Side) -
 @pytest.mark.parametrize("wish", [None, *WISHES])
 def test_every_algorithm_keeps_to_its_memory(wish: str | None) -> None:
     stride = 2 if wish and "/2" in wish else 1
-    configs = convolution_configs(stride=stride if wish and wish.startswith("winograd") else None)
+    configs = convolution_configs(
+        stride=stride if wish and wish.startswith("winograd") else None,
+        max_filters=PAIRED_FILTERS if wish and wish.endswith("pairs") else None,
+    )
 
     @settings(max_examples=10, deadline=None)
     @given(cfg=configs, seed=seeds(), side=SIDES)

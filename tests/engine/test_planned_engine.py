@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tinyyolo3.engine.cpu.algorithms import PAIRED_FILTERS
 from tinyyolo3.engine.cpu.vectors import LANES
 from tinyyolo3.engine.layout import Blocked
 from tinyyolo3.testing.convolutions import convolution_configs
@@ -50,7 +51,10 @@ def test_a_random_network_equals_the_reference(
 @pytest.mark.parametrize("wish", WISHES)
 def test_every_algorithm_equals_the_reference(wish: str) -> None:
     stride = 2 if "/2" in wish else 1
-    configs = convolution_configs(stride=stride if wish.startswith("winograd") else None)
+    configs = convolution_configs(
+        stride=stride if wish.startswith("winograd") else None,
+        max_filters=PAIRED_FILTERS if wish.endswith("pairs") else None,
+    )
 
     @settings(max_examples=40, deadline=None)
     @given(cfg=configs, images=st.integers(1, 2), seed=seeds())

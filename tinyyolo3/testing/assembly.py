@@ -16,19 +16,31 @@ from llvmlite import ir
 
 from tinyyolo3.engine.cpu import target
 
+#: The matrix kernels, and those of whole rows of depthwise convolutions.
+KERNELS = (
+    *("raw", "panel", "half panel", "half panel pairs"),
+    *("depthwise row 3", "depthwise row 3/2", "depthwise row 5"),
+)
+
 
 def emit_kernel(name: str) -> ir.Module:
-    """Return a module with one kernel of `microkernel`: "raw", "panel" or "half panel"."""
-    from tinyyolo3.engine.cpu import arithmetic, microkernel, vectors
+    """Return a module with one kernel of `KERNELS`."""
+    from tinyyolo3.engine.cpu import arithmetic, depthwise_rows, microkernel, vectors
 
     options = {}
     if name.endswith(" bf16"):
         options = {"arithmetic": arithmetic.BFLOAT16, "pixel_bytes": arithmetic.HALF_BLOCK}
+    if name.endswith(" pairs"):
+        options = {"arithmetic": arithmetic.FLOAT32_PAIRS}
+    plain = name.removesuffix(" bf16").removesuffix(" pairs")
     emit, integers, floats = {
         "raw": (microkernel.emit_raw, 10, 0),
         "panel": (microkernel.with_epilogue(microkernel.PANEL, **options), 14, 1),
         "half panel": (microkernel.with_epilogue(1, **options), 14, 1),
-    }[name.removesuffix(" bf16")]
+        "depthwise row 3": (depthwise_rows.emit_row(3, 1), 10, 1),
+        "depthwise row 3/2": (depthwise_rows.emit_row(3, 2), 10, 1),
+        "depthwise row 5": (depthwise_rows.emit_row(5, 1), 10, 1),
+    }[plain]
     module = ir.Module()
     kinds = [vectors.INT64] * integers + [vectors.FLOAT] * floats
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), "kernel")
@@ -76,8 +88,7 @@ def main(triple: str, cpu: str, lanes: str, rows: str, *suffixes: str) -> None:
     """Print the innermost loop of every kernel."""
     machine = target.Target(int(lanes), int(rows), fused=True, bf16="bf16" in suffixes)
     target.__dict__["current_target"] = lambda: machine
-    names = ["raw", "panel", "half panel"]
-    names += [f"{name} bf16" for name in names[1:] if machine.bf16]
+    names = [*KERNELS, *(f"{name} bf16" for name in KERNELS[1:3] if machine.bf16)]
     found = {name: innermost_loop(compile_for(emit_kernel(name), triple, cpu)) for name in names}
     json.dump(found, sys.stdout)
 

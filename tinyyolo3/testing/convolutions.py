@@ -117,14 +117,21 @@ def convolutions(
 
 
 @st.composite
-def convolution_configs(draw: st.DrawFn, *, stride: int | None = None) -> str:
+def convolution_configs(
+    draw: st.DrawFn, *, stride: int | None = None, max_filters: int | None = None
+) -> str:
     """Draw the cfg text of a network around one convolution, with or without a shortcut after it.
 
     Args:
         draw: given by Hypothesis.
         stride: for a 3 x 3 window of this stride; None draws size, strides and dilation.
+        max_filters: of the convolutions; None for up to `MAX_WIDE_CHANNELS`.
     """
-    counts = st.one_of(st.integers(1, MAX_WIDE_CHANNELS), st.sampled_from([16, 32, 48, 64]))
+    counts = (
+        st.integers(1, max_filters)
+        if max_filters
+        else st.one_of(st.integers(1, MAX_WIDE_CHANNELS), st.sampled_from([16, 32, 48, 64]))
+    )
     size = 3 if stride else draw(st.integers(1, 4))
     steps = (stride, stride) if stride else (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
     dilation = 1 if stride or size == 1 else draw(st.integers(1, 2))

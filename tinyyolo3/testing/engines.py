@@ -11,7 +11,7 @@ from tinyyolo3.arrays import FloatArray
 from tinyyolo3.backends.reference import REFERENCE
 from tinyyolo3.darknet.config import parse_config
 from tinyyolo3.engine.cpu import algorithms, packing
-from tinyyolo3.engine.cpu.arithmetic import HAS_BFLOAT16
+from tinyyolo3.engine.cpu.arithmetic import BFLOAT16, FLOAT32_PAIRS, HAS_BFLOAT16
 from tinyyolo3.engine.cpu.engine import PlannedNetwork, Workspace
 from tinyyolo3.engine.cpu.microkernel import ROWS
 from tinyyolo3.engine.cpu.pack_layer import pack_step
@@ -32,12 +32,13 @@ from tinyyolo3.testing import tolerances
 from tinyyolo3.testing.memory import Side, guarded_copy, guarded_floats
 from tinyyolo3.testing.weights import random_weights
 
+_PRODUCTS = ("multiply", "im2col", "im2col shared")
 #: What `forcing` can be asked for; each is used wherever it can compute a layer.
 WISHES = (
     *("im2col", "im2col shared"),
     *(f"winograd {f} {kind}" for f in FILTERINGS for kind in ("fused", "shared")),
-    *("multiply pairs", "im2col pairs"),
-    *(("multiply bf16", "im2col bf16", "im2col shared bf16") if HAS_BFLOAT16 else ()),
+    *(f"{kind} pairs" for kind in _PRODUCTS if algorithms.PAIRED_FILTERS),
+    *(f"{kind} bf16" for kind in _PRODUCTS if HAS_BFLOAT16),
 )
 
 
@@ -60,6 +61,12 @@ class Case:
         wide = cast_parameters(self.parameters, np.float64)
         layers = range(len(self.graph.layers)) if wanted is None else wanted
         return run_graph(self.graph, wide, REFERENCE, self.x.astype(np.float64), layers)
+
+    def sum_bound(self, terms: int) -> FloatArray:
+        """Return `tolerances.summation` of a network of one convolution, of so many terms."""
+        sizes = {name: np.abs(array) for name, array in self.parameters[0].items()}
+        magnitude = Case(self.graph, {0: sizes}, np.abs(self.x)).exact()[0]
+        return tolerances.summation(magnitude, terms)
 
 
 def make_case(cfg: str, seed: int, images: int = 1, fold: bool = True) -> Case:
@@ -88,7 +95,10 @@ def layer_case(section: str, shape: Shape, seed: int) -> Case:
 
 
 def plan_case(
-    case: Case, wanted: Sequence[int] | None = None, wish: str | None = None
+    case: Case,
+    wanted: Sequence[int] | None = None,
+    wish: str | None = None,
+    precision: str = "fp32",
 ) -> PlannedNetwork:
     """Plan a network for any wanted layers.
 
@@ -96,9 +106,10 @@ def plan_case(
         case: the network.
         wanted: the layers; its outputs when None.
         wish: one of `WISHES`, taken wherever it can be; None for the engine's own choice.
+        precision: one of `algorithms.PRECISIONS`.
     """
     graph = case.graph
-    choose = algorithms.choose_algorithms(graph)
+    choose = algorithms.choose_algorithms(graph, precision=precision)
     if wish is not None:
         choose = forcing(wish, choose)
     layers = graph.output_indices if wanted is None else wanted
@@ -181,16 +192,19 @@ def forcing(wish: str, usual: Chooser) -> Chooser:
             residual=not choice.activation,
             pools=not choice.activation and algorithms.makes_pairs(wish),
         )
-        kind = wish.removesuffix(" bf16")
+        arithmetic = algorithms.arithmetic_of(wish)
+        if arithmetic is FLOAT32_PAIRS and layer.filters // parts > algorithms.PAIRED_FILTERS:
+            return choice
+        kind = wish.removesuffix(f" {arithmetic.name}")
         if kind == "im2col":
             return replace(forced, algorithm=wish, workspace_bytes=0)
         if kind == "im2col shared":
             blocks = packing.blocks(layer.input_shapes[0][0] // parts)
             pixels = -(-layer.output_shape[1] * layer.output_shape[2] // ROWS) * ROWS
             size = pixels * blocks * layer.size**2 * BLOCK
-            size //= algorithms.arithmetic_of(wish).channels
+            size = size * arithmetic.pixel_bytes // BLOCK
             return replace(forced, algorithm=wish, workspace_bytes=size)
-        precision = "fp32" if kind == wish else "bf16"
+        precision = "bf16" if arithmetic is BFLOAT16 else "fp32"
         for candidate in algorithms.candidates(layer, precision):
             if candidate.algorithm == wish:
                 size = candidate.workspace_bytes

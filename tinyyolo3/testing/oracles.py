@@ -21,6 +21,16 @@ def activation_oracle(x: FloatArray, kind: str) -> FloatArray:
     return result
 
 
+def bfloat16_oracle(x: FloatArray) -> FloatArray:
+    """Round float32 to bfloat16, to nearest and ties to even, by the values on either side."""
+    bits = x.astype(np.float32).view(np.uint32)
+    below = (bits & np.uint32(0xFFFF0000)).view(np.float32)
+    above = ((bits & np.uint32(0xFFFF0000)) + np.uint32(0x10000)).view(np.float32)
+    down, up = np.abs(x - below.astype(np.float64)), np.abs(above.astype(np.float64) - x)
+    even = (bits >> np.uint32(16)) % 2 == 0
+    return np.where((down < up) | ((down == up) & even), below, above)
+
+
 def _activate(v: float, kind: str) -> float:
     if math.isnan(v):
         return v

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tinyyolo3.engine.cpu.depthwise_rows import RUN
 from tinyyolo3.engine.cpu.microkernel import PANEL, UNROLL
 from tinyyolo3.testing import assembly
 
@@ -25,9 +26,12 @@ STACK = re.compile(r"\[sp\b|\(%[re]sp")
 def test_the_innermost_loop_only_multiplies(processor: tuple[object, ...]) -> None:
     command = [sys.executable, "-m", assembly.__name__, *map(str, processor)]
     loops = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    assert {"raw", "panel", "half panel"} <= loops.keys()
+    assert {*assembly.KERNELS} <= loops.keys()
     for name, lines in loops.items():
         multiplies = sum(map(assembly.is_multiply_add, lines))
-        vectors = 1 if name.startswith("half") else PANEL
-        assert multiplies == UNROLL * vectors * int(str(processor[3])), name
+        if name.startswith("depthwise"):
+            assert multiplies == RUN * int(name[len("depthwise row ")]), name
+        else:
+            vectors = 1 if name.startswith("half") else PANEL
+            assert multiplies == UNROLL * vectors * int(str(processor[3])), name
         assert not [line for line in lines if STACK.search(line)], name

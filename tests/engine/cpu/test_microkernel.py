@@ -12,6 +12,7 @@ from tinyyolo3.engine.cpu.microkernel import (
     ROWS,
     UNROLL,
     multiply_half_panel,
+    multiply_pairs,
     multiply_panel,
     multiply_raw,
 )
@@ -43,6 +44,14 @@ def half_panel(n: Any, slope: Any) -> None:
     )  # fmt: skip
 
 
+@compiled
+def pairs(n: Any, slope: Any) -> None:
+    multiply_pairs(
+        n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11], n[12], n[13],
+        slope,
+    )  # fmt: skip
+
+
 class Product:
     """Operands of some rows: A's runs lie in any order in memory, B is packed, C and R are blocked.
 
@@ -50,17 +59,30 @@ class Product:
     """
 
     def __init__(
-        self, vectors: int, outer: int, inner: int, steps: int, seed: int, rows: int = ROWS
+        self,
+        vectors: int,
+        outer: int,
+        inner: int,
+        steps: int,
+        seed: int,
+        rows: int = ROWS,
+        paired: bool = False,
     ) -> None:
         self.rows = rows
         rng = np.random.default_rng(seed)
-        run, width = steps * UNROLL, vectors * LANES
+        run, width = steps * UNROLL * (2 if paired else 1), vectors * LANES
         self.terms = outer * inner * run
         distance = BLOCK * (rows + 1) + 4 * run  # of runs, in bytes
         self.memory = aligned_floats(outer * inner * distance // 4 + 64)
         self.memory[:] = rng.standard_normal(self.memory.size)
         self.b = aligned_floats(self.terms * width).reshape(self.terms, width)
         self.b[:] = rng.standard_normal(self.b.shape)
+        self.packed = self.b
+        if paired:  # each filter's weights for two numbers of the sum, side by side
+            self.b[:, LANES // 2 :] = 0
+            self.packed = aligned_floats(self.terms * width // 2)
+            for k, f in np.ndindex(self.terms, LANES // 2):
+                self.packed[k // 2 * LANES + 2 * f + k % 2] = self.b[k, f]
         # Inner runs lie further apart than outer ones.
         outer_stride, inner_stride = distance // 4 * 4, outer * distance // 4 * 4
         self.a = np.empty((rows, self.terms))
@@ -80,7 +102,7 @@ class Product:
         self.numbers = np.array(
             [
                 *(self.memory.ctypes.data, outer, outer_stride, inner, inner_stride, steps),
-                *(self.b.ctypes.data, self.c.ctypes.data, self.stride),
+                *(self.packed.ctypes.data, self.c.ctypes.data, self.stride),
             ],
             np.int64,
         )
@@ -116,7 +138,7 @@ def test_raw_is_the_product(outer: int, inner: int, steps: int, seed: int) -> No
     product.check(product.a @ product.b)
 
 
-@pytest.mark.parametrize(("kernel", "vectors"), [(panel, PANEL), (half_panel, 1)])
+@pytest.mark.parametrize(("kernel", "vectors"), [(panel, PANEL), (half_panel, 1), (pairs, 1)])
 @pytest.mark.parametrize("with_residual", [False, True])
 @pytest.mark.parametrize("slope", [1.0, 0.1, 0.0])
 def test_the_epilogue_adds_bias_bends_and_then_adds_the_residual(
@@ -125,9 +147,9 @@ def test_the_epilogue_adds_bias_bends_and_then_adds_the_residual(
     @settings(max_examples=12, deadline=None)
     @given(rows=st.integers(ROWS, 3 * ROWS + 1), **SHAPES)
     def check(rows: int, outer: int, inner: int, steps: int, seed: int) -> None:
-        product = Product(vectors, outer, inner, steps, seed, rows)
+        product = Product(vectors, outer, inner, steps, seed, rows, kernel is pairs)
         address = product.residual.ctypes.data if with_residual else 0
-        own = [product.bias.ctypes.data, address, product.stride, rows]
+        own = [product.bias.ctypes.data, address, product.stride, rows, 0]
         kernel(np.append(product.numbers, own), np.float32(slope))
         total = product.a @ product.b + product.bias
         other = product.blocked(product.residual) if with_residual else 0.0
@@ -135,3 +157,20 @@ def test_the_epilogue_adds_bias_bends_and_then_adds_the_residual(
         product.check(expected, np.abs(product.bias) + np.abs(other))
 
     check()
+
+
+@pytest.mark.parametrize(("kernel", "vectors"), [(panel, PANEL), (half_panel, 1), (pairs, 1)])
+@settings(max_examples=12, deadline=None)
+@given(rows=st.integers(ROWS, 3 * ROWS + 1), **SHAPES)
+def test_prefetching_from_far_changes_no_bit(
+    kernel: Any, vectors: int, rows: int, outer: int, inner: int, steps: int, seed: int
+) -> None:
+    product = Product(vectors, outer, inner, steps, seed, rows, kernel is pairs)
+    found = []
+    for far in (0, 1):
+        product.c[:] = np.nan
+        own = [product.bias.ctypes.data, 0, product.stride, rows, far]
+        kernel(np.append(product.numbers, own), np.float32(0.1))
+        found.append(product.blocked(product.c).copy())
+    assert np.isfinite(found[0]).all()
+    np.testing.assert_array_equal(*found)

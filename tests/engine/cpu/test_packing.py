@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from tinyyolo3.engine.cpu import packing
+from tinyyolo3.engine.cpu.arithmetic import FLOAT32_PAIRS
 from tinyyolo3.engine.cpu.microkernel import PANEL
 from tinyyolo3.engine.cpu.toom_cook import FILTERINGS, Filtering
-from tinyyolo3.engine.cpu.vectors import LANES
+from tinyyolo3.engine.cpu.vectors import BLOCK, LANES
 from tinyyolo3.testing.tolerances import PACKED_WINOGRAD
 
 #: Around one and two vectors and panels, for any number of lanes.
@@ -38,6 +39,25 @@ def test_panels(filters: int, channels: int, size: int, depth: int) -> None:
                         expected = weights[f, c].reshape(-1)[tap] if inside else 0
                         assert next(packed) == expected
     assert not any(packed)
+
+
+@pytest.mark.parametrize("filters", {1, max(1, LANES // 2 - 1), LANES // 2})
+@pytest.mark.parametrize(("channels", "depth"), [(LANES + 1, LANES), (3, 8), (2 * LANES, LANES)])
+@pytest.mark.parametrize("size", [1, 3])
+def test_pairs_of_channels(filters: int, channels: int, depth: int, size: int) -> None:
+    weights = random_weights(filters, channels, size)
+    packed = packing.pair_channels(packing.pack_panels(weights, depth))
+    assert packed.size == packing.panel_floats(channels, size * size, depth, FLOAT32_PAIRS)
+    assert packed.ctypes.data % BLOCK == 0
+    numbers = iter(packed)
+    for run in range(-(-channels // depth)):
+        for tap in range(size * size):
+            for k in range(0, depth, 2):
+                for f in range(LANES // 2):
+                    for c in (run * depth + k, run * depth + k + 1):
+                        inside = c < channels and f < filters
+                        expected = weights[f, c].reshape(-1)[tap] if inside else 0
+                        assert next(numbers) == expected
 
 
 @pytest.mark.parametrize("filtering", FILTERINGS.values(), ids=lambda f: f.name)

@@ -32,13 +32,6 @@ def reference(case: Case) -> np.ndarray:
     return run_graph(case.graph, case.parameters, REFERENCE, case.x, [last])[last]
 
 
-def convolution_tolerance(case: Case, terms: int) -> np.ndarray:
-    own = case.parameters[0]
-    sizes = {name: np.abs(array) for name, array in own.items()}
-    magnitude = Case(case.graph, {0: sizes}, np.abs(case.x)).exact()[0]
-    return summation(magnitude, terms)
-
-
 @settings(max_examples=80, deadline=None)
 @given(
     channels=CHANNELS.filter(lambda c: c > 1),
@@ -64,7 +57,7 @@ def test_depthwise(
     case = layer_case(section + f"activation={activation}\n", (channels, *sides), seed)
     ran, found = run(case)
     assert ran == ["pack", "depthwise", "unpack"]
-    bound = convolution_tolerance(case, size * size + 1)
+    bound = case.sum_bound(size * size + 1)
     assert (np.abs(found - case.exact()[0]) <= bound).all()
 
 
@@ -115,7 +108,7 @@ def test_depthwise_rows_of_several_runs(size: int, stride: int, width: int) -> N
     case = layer_case(section, (channels, 6, width), seed=width)
     ran, found = run(case)
     assert ran == ["pack", "depthwise", "unpack"]
-    bound = convolution_tolerance(case, size * size + 1)
+    bound = case.sum_bound(size * size + 1)
     assert (np.abs(found - case.exact()[0]) <= bound).all()
 
 
@@ -137,7 +130,7 @@ def test_first_layer(
     case = layer_case(section + "activation=relu\n", (channels, height, width), seed)
     ran, found = run(case)
     assert ran == ["first layer", "unpack"]
-    bound = convolution_tolerance(case, 9 * channels + 1)
+    bound = case.sum_bound(9 * channels + 1)
     assert (np.abs(found - case.exact()[0]) <= bound).all()
 
 

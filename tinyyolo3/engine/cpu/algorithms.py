@@ -34,6 +34,9 @@ MEMORY_RATE = 60e9
 #: few of them, rounding shows most (from 32 to 8, an objectness was off by 0.05), the gain least.
 #: With this limit no confidence of Darknet's sample pictures is off by more than 0.01.
 BFLOAT16_CHANNELS = 32
+#: Layers of at most so many filters may multiply two channels at once. With vectors of four numbers
+#: none may: a step of the kernel would reach over a pixel's block.
+PAIRED_FILTERS = FLOAT32_PAIRS.filters if UNROLL * FLOAT32_PAIRS.channels <= LANES else 0
 #: How large the packed weights of a network may be: in multiples of the plain weights' size, and
 #: the bytes that they may have in any case.
 MEMORY = {"default": (4.0, 256 << 20), "low": (1.15, 0)}
@@ -160,7 +163,7 @@ def candidates(
         yield _product(layer, BFLOAT16, channels, filters, images)
     else:
         yield _product(layer, FLOAT32, channels, filters, images)
-        if filters <= FLOAT32_PAIRS.filters:
+        if filters <= PAIRED_FILTERS:
             yield _product(layer, FLOAT32_PAIRS, channels, filters, images)
     if layer.size != 3 or layer.dilation != 1 or layer.stride[0] != layer.stride[1]:
         return
