@@ -19,6 +19,8 @@ HERE = Path(__file__).parent
 TESTS = (
     "cpu/test_microkernel.py",
     "test_varied_network.py::test_it_has_every_kind_of_step",
+    "test_varied_network.py::test_few_filters_equal_the_reference",
+    "cpu/test_depthwise_rows.py::test_rows_keep_to_their_maps_and_equal_the_reference",
     *(
         f"test_varied_network.py::test_it_equals_the_reference[{wish}]"
         for wish in (None, "im2col", "im2col shared", "winograd F(3,3)/2 fused")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tinyyolo3.engine.cpu.algorithms import PAIRED_FILTERS
 from tinyyolo3.engine.cpu.vectors import LANES
 from tinyyolo3.engine.layout import Blocked
 from tinyyolo3.testing.engines import WISHES, allowing, check_outputs, make_case, plan_case
@@ -12,6 +13,42 @@ STEPS = {
     *("pack", "unpack", "copy", "eager", "activation", "add", "scale channels", "multiply maps"),
     *("multiply", "im2col", "depthwise", "maxpool", "avgpool", "upsample", "first layer"),
 }
+
+#: Convolutions of few filters, which the network has not, and a depthwise row of several runs.
+FEW_FILTERS = """
+[net]
+channels=3
+width=26
+height=9
+[convolutional]
+filters=20
+size=1
+activation=leaky
+[convolutional]
+filters=20
+groups=20
+size=5
+pad=1
+activation=relu
+[convolutional]
+filters=2
+size=3
+pad=1
+activation=leaky
+[convolutional]
+filters=1
+size=1
+activation=linear
+"""
+
+
+def test_few_filters_equal_the_reference() -> None:
+    case = make_case(FEW_FILTERS, seed=4)
+    planned = plan_case(case)
+    pairs = {"multiply pairs", "im2col pairs"} & {step.algorithm for step in planned.plan.steps}
+    assert len(pairs) == (2 if PAIRED_FILTERS else 0)
+    check_plan(case.graph, planned.plan, Blocked(LANES))
+    check_outputs(case, planned, planned.forward(case.x))
 
 
 @pytest.mark.parametrize("wish", [None, *WISHES])
