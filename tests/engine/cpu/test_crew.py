@@ -204,7 +204,7 @@ def test_a_helper_left_running_is_waited_for() -> None:
     program, done = Program([5, 1, 7], 3), []
     program.run()
     program.wait_until_all_left()
-    program.crew._boxes[LINE] = RUNNING
+    program.crew._boxes[LINE], program.crew._unfinished = RUNNING, True
 
     def finish() -> None:
         done.append((program.counts.max(), program.boxes()[0]))
@@ -216,6 +216,20 @@ def test_a_helper_left_running_is_waited_for() -> None:
     program.run()
     timer.join()
     assert done == [(1, RUNNING)]
+
+
+def test_a_thread_that_an_interrupt_kept_from_being_asked_for_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    program = Program([3] * 5, 2, together=2)  # a program that takes two
+    with monkeypatch.context() as patch:
+        patch.setattr(crews, "in_background", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            program.crew.run(program.table, program)
+    program.run()
 
 
 def test_crews_of_several_threads_do_not_meet() -> None:

@@ -46,7 +46,9 @@ LINGER = PATIENCE + 1000
 class Crew:
     """The caller of a program and its helpers.
 
-    One program runs at a time. In a forked child, where no helper exists, all are absent.
+    One program runs at a time. In a forked child, where no helper exists, all are absent; so they
+    are taken to be after a run that was interrupted, which may have called one without asking for a
+    thread. Should one be there after all, it finds itself taken for absent and leaves.
 
     Args:
         scratches: each worker's own memory; the first is the caller's.
@@ -64,6 +66,7 @@ class Crew:
         )
         self._absent = np.zeros(self.workers, np.int64)
         self._process = os.getpid()
+        self._unfinished = False  # whether the last run was interrupted
 
     def run(self, table: NDArray[np.int64], holder: object) -> None:
         """Run a program with all workers; where no thread can be had, with fewer.
@@ -75,10 +78,11 @@ class Crew:
                 caller's run leaves the others reading.
         """
         boxes, _, counters = self._addresses
-        if self._process != os.getpid():
+        if self._process == os.getpid() and self._unfinished:
+            dismiss_helpers(self.workers, boxes)
+        if self._process != os.getpid() or self._unfinished:
             self._boxes[:] = ABSENT
-            self._process = os.getpid()
-        dismiss_helpers(self.workers, boxes)  # of a run that was interrupted
+        self._process, self._unfinished = os.getpid(), True
         self._counters[: len(table) * (self.workers + 1) * LINE] = 0
         self._order[:2] = table.ctypes.data, len(table)
         for i in range(call_helpers(self.workers, boxes, self._absent)):
@@ -89,6 +93,7 @@ class Crew:
                 self._boxes[worker * LINE] = ABSENT
         run_steps(0, self.workers, table.ctypes.data, len(table), counters, self._scratches)
         dismiss_helpers(self.workers, boxes)
+        self._unfinished = False
 
     def serve(self, worker: int) -> None:
         """Be a helper until nobody calls any more."""

@@ -293,7 +293,6 @@ def is_rounded(low: Lowering, step: Step) -> bool:
     return bool(touching) and all(
         reader.algorithm == "multiply bf16"
         and reader.inputs == (step.output,)
-        and (reader.output is None or reader.output.buffer != buffer)
         and (reader.residual is None or reader.residual.buffer != buffer)
         for reader in touching
     )

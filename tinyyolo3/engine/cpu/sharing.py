@@ -89,13 +89,15 @@ def cut_product(
     fewest = -(-pixels // largest)
     if panels * panel_bytes >= SMALL_WEIGHTS:
         return _cut(pixels, panels, fewest, panels_per_job(fewest, panels, jobs), False)
-    most = max(fewest + jobs, jobs) if pixels >= 4 * ROWS * jobs else pixels // (2 * ROWS)
+    most = fewest + jobs
+    if pixels < 4 * ROWS * jobs:
+        most = max(fewest, min(most, pixels // (2 * ROWS)))
 
     def cost(cut: Cut) -> tuple[float, int]:
         costs = cut.costs(pixels, filters, rounds)
         return play_through(costs, workers) + DELAY * max(costs), cut.jobs
 
-    return min(_cuts(pixels, panels, fewest, max(fewest, min(most, fewest + jobs))), key=cost)
+    return min(_cuts(pixels, panels, fewest, most), key=cost)
 
 
 def _cuts(pixels: int, panels: int, fewest: int, most: int) -> Iterator[Cut]:
