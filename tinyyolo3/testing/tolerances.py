@@ -18,8 +18,8 @@ DARKNET_CONFIDENCE = 2e-3
 #: The same, on the corners of a box in pixels of the image.
 DARKNET_CORNER_PX = 0.5
 
-#: The same with inputs and weights rounded to bfloat16 in all but the narrowest layers; measured are
-#: up to 0.0095, and 10 px at a corner of a box as large as its picture, otherwise up to 1.1 px.
+#: The same with inputs and weights rounded to bfloat16 in all but the narrowest layers; measured
+#: are up to 0.0095, and 10 px at a corner of a box as large as its picture, otherwise up to 1.1 px.
 BFLOAT16_CONFIDENCE = 2e-2
 BFLOAT16_CORNER_PX = 16.0
 

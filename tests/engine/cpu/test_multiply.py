@@ -54,7 +54,7 @@ def test_every_cut_gives_the_same(by_chunk: bool, precision: str) -> None:
 @pytest.mark.parametrize("small_weights", [0, sharing.SMALL_WEIGHTS])
 def test_panel_by_panel_where_weights_fill_the_cache(small_weights: int) -> None:
     with patch.dict(vars(sharing), {"SMALL_WEIGHTS": small_weights}):
-        cut = cut_product(600, 4 * BLOCK, 5 * LANES, 1 << 14, workers=2, jobs=8)
+        cut = cut_product.__wrapped__(600, 4 * BLOCK, 5 * LANES, 1 << 14, workers=2, jobs=8)
     assert cut.by_chunk == (small_weights > 0)
     assert cut.chunks * cut.chunk >= 600 > (cut.chunks - 1) * cut.chunk
     assert cut.groups * cut.panels_per_job >= 3 > (cut.groups - 1) * cut.panels_per_job

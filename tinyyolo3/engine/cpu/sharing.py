@@ -11,8 +11,10 @@ pixels, which it has just computed itself. By panel, it reads only its own part 
 right where these are what fills the cache.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from heapq import heapify, heapreplace
 
 from tinyyolo3.engine.cpu import packing
 from tinyyolo3.engine.cpu.microkernel import PANEL, ROWS
@@ -27,6 +29,11 @@ START = 0.5
 ROUNDING = 0.2
 #: What part of its longest job a step may last longer, for an unforeseen delay of a worker.
 DELAY = 0.05
+#: So many jobs in all, or for each worker, are played through; with more, the workers end about
+#: together however they are handed out.
+MOST_PLAYED, MOST_PLAYED_EACH = 128, 8
+#: About how many numbers of chunks are tried.
+TRIED = 8
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,7 @@ class Cut:
         return [t * (w + extra) + START for w in widths for t in tiles]
 
 
+@lru_cache(maxsize=1000)
 def cut_product(
     pixels: int,
     pixel_bytes: int,
@@ -95,14 +103,18 @@ def cut_product(
 
     def cost(cut: Cut) -> tuple[float, int]:
         costs = cut.costs(pixels, filters, rounds)
-        return play_through(costs, workers) + DELAY * max(costs), cut.jobs
+        if workers == 1 or len(costs) <= max(MOST_PLAYED, MOST_PLAYED_EACH * workers):
+            last = play_through(costs, workers)
+        else:
+            last = sum(costs) / workers + max(costs) / 2
+        return last + DELAY * max(costs), cut.jobs
 
-    return min(_cuts(pixels, panels, fewest, most), key=cost)
+    return min(dict.fromkeys(_cuts(pixels, panels, fewest, most)), key=cost)
 
 
 def _cuts(pixels: int, panels: int, fewest: int, most: int) -> Iterator[Cut]:
     shares = {-(-panels // n) for n in (1, 2, 3, 4, 6, 8, panels)}
-    for chunks in range(fewest, most + 1):
+    for chunks in range(fewest, most + 1, max(1, (most - fewest) // TRIED)):
         for share in sorted(shares):
             yield _cut(pixels, panels, chunks, share, True)
 
@@ -122,16 +134,18 @@ def panels_per_job(chunks: int, panels: int, jobs: int) -> int:
     return share
 
 
-def play_through(costs: list[float], workers: int) -> float:
+def play_through(costs: Sequence[float], workers: int) -> float:
     """Return when the last job is done, handed out as `program.run_steps` does."""
     jobs = len(costs)
     bounds = [share * jobs // workers for share in range(workers + 1)]
     following = bounds[:-1]
-    free = [0.0] * workers
+    free = [(0.0, worker) for worker in range(workers)]
+    heapify(free)
     for _ in range(jobs):
-        worker = free.index(min(free))
-        turns = ((worker + turn) % workers for turn in range(workers))
-        share = next(s for s in turns if following[s] < bounds[s + 1])
-        free[worker] += costs[following[share]]
+        now, worker = free[0]
+        share = worker
+        while following[share] == bounds[share + 1]:
+            share = (share + 1) % workers
+        heapreplace(free, (now + costs[following[share]], worker))
         following[share] += 1
-    return max(free)
+    return max(free)[0]
