@@ -110,7 +110,8 @@ class Choice:
         workspace_bytes: memory that its jobs share.
         parts: steps that the layer takes (groups), each with its share of the channels.
         plain_input: whether it reads the network's input as the caller gave it.
-        activation: whether the layer's activation takes a step of its own.
+        activation: whether the layer's activation takes a step of its own; then it can do neither
+            of the following two, which come behind it.
         residual: whether it can add another map to its result.
         pools: whether it can write the maxima of 2 × 2 of its results instead.
         floats: whether it can write floats where all other maps are of shorter numbers.
