@@ -24,6 +24,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tinyyolo3.engine.cpu.clock import read_clock
 from tinyyolo3.engine.cpu.packing import Floats, aligned_floats
 from tinyyolo3.engine.cpu.program import (
     LINE,
@@ -38,9 +39,9 @@ from tinyyolo3.engine.cpu.vectors import read_int
 from tinyyolo3.parallel import compiled, in_background
 
 ABSENT, WAITING, CALLED, RUNNING = range(4)
-#: Looks at its box before a helper leaves: about half a millisecond, most of it spent offering its
-#: core to others.
-LINGER = PATIENCE + 1000
+#: Nanoseconds that a helper stays. They are measured, not counted in looks: where others want its
+#: core, offering it may take milliseconds, and helpers of many crews would pile up.
+LINGER = 500_000
 
 
 class Crew:
@@ -98,7 +99,10 @@ class Crew:
     def serve(self, worker: int) -> None:
         """Be a helper until nobody calls any more."""
         boxes, order, counters = self._addresses
-        serve_caller(worker, self.workers, boxes, order, counters, self._scratches)
+        clock = np.zeros(2, np.int64)
+        serve_caller(
+            worker, self.workers, boxes, order, counters, clock.ctypes.data, self._scratches
+        )
 
 
 def _help(crew: Crew, worker: int, _holder: object) -> None:
@@ -143,6 +147,7 @@ def serve_caller(
     boxes: int,
     order: int,
     counters: int,
+    clock: int,
     scratches: NDArray[np.int64],
 ) -> None:
     """Run a program whenever called; return when there has been no call for a while.
@@ -153,20 +158,23 @@ def serve_caller(
         boxes: the address of a line for each.
         order: where the address of the program's table is, and the number of its steps.
         counters: see `program.run_steps`.
+        clock: two words of memory of its own.
         scratches: the addresses of the workers' own memory.
     """
     box = boxes + worker * 8 * LINE
+    end = 0  # who comes too late for the call that it was asked for leaves at once
     while True:
         looks = 0
         while load_acquire(box) != CALLED or not exchange(box, CALLED, RUNNING):
             looks += 1
-            if looks > PATIENCE:
+            if end == 0 or looks > PATIENCE:
                 # A pool that could start no more threads may still run what it refused: such a
                 # helper finds itself taken for absent.
-                if looks > LINGER and (
+                if read_clock(clock) >= end and (
                     exchange(box, WAITING, ABSENT) or load_acquire(box) == ABSENT
                 ):
                     return
                 yield_core()
         run_steps(worker, workers, read_int(order), read_int(order + 8), counters, scratches)
         store_release(box, WAITING)
+        end = read_clock(clock) + LINGER

@@ -7,7 +7,6 @@ the step after begins when it is. What a reading costs, a fraction of a microsec
 two in a row and subtracted.
 """
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,16 +14,16 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from numba.core import types
 from numpy.typing import NDArray
 
 from tinyyolo3.arrays import FloatArray
 from tinyyolo3.blas import blas_thread_limit
+from tinyyolo3.engine.cpu.clock import read_clock
 from tinyyolo3.engine.cpu.crew import Crew
 from tinyyolo3.engine.cpu.engine import CpuEngine, PlannedNetwork, Workspace
 from tinyyolo3.engine.cpu.program import operation
 from tinyyolo3.engine.cpu.report import PlanReport, StepReport, report_plan
-from tinyyolo3.engine.cpu.vectors import carray
+from tinyyolo3.engine.cpu.vectors import as_integers, carray
 from tinyyolo3.engine.network import Network
 from tinyyolo3.engine.planned import StudyEngine
 from tinyyolo3.errors import InputError
@@ -179,32 +178,13 @@ class _TimedSegment:
         return list(np.maximum(between[1:] - between[0], 0.0))
 
 
-if sys.platform == "win32":
-    _query_counter: Any = types.ExternalFunction(
-        "QueryPerformanceCounter", types.int32(types.int64)
-    )
+@operation("target")
+def read_clock_job(steps: Any, _index: int, _scratch: int) -> None:
+    """Write the clock, in nanoseconds, to the first of the two words at `target`."""
+    target = carray(steps, 1)[0].target
+    carray(as_integers(target), 2)[0] = read_clock(target)
 
-    @operation("target")
-    def read_clock_job(steps: Any, _index: int, _scratch: int) -> None:
-        """Write the clock, in ticks, to `target`."""
-        _query_counter(carray(steps, 1)[0].target)
 
-    def _seconds(readings: NDArray[np.int64]) -> NDArray[np.float64]:
-        ticks = (readings[:, 0] - readings[0, 0]).astype(np.float64)
-        return ticks * time.get_clock_info("perf_counter").resolution
-
-else:
-    _clock_gettime: Any = types.ExternalFunction(
-        "clock_gettime", types.int32(types.int32, types.int64)
-    )
-    _MONOTONIC = time.CLOCK_MONOTONIC
-
-    @operation("target")
-    def read_clock_job(steps: Any, _index: int, _scratch: int) -> None:
-        """Write the clock, in seconds and nanoseconds, to `target`."""
-        _clock_gettime(_MONOTONIC, carray(steps, 1)[0].target)
-
-    def _seconds(readings: NDArray[np.int64]) -> NDArray[np.float64]:
-        since = (readings - readings[0]).astype(np.float64)
-        total: NDArray[np.float64] = since[:, 0] + 1e-9 * since[:, 1]
-        return total
+def _seconds(readings: NDArray[np.int64]) -> NDArray[np.float64]:
+    since: NDArray[np.float64] = 1e-9 * (readings[:, 0] - readings[0, 0])
+    return since
