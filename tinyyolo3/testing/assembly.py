@@ -25,18 +25,14 @@ KERNELS = (
 
 def emit_kernel(name: str) -> ir.Module:
     """Return a module with one kernel of `KERNELS`."""
-    from tinyyolo3.engine.cpu import arithmetic, depthwise_rows, microkernel, vectors
+    from tinyyolo3.engine.cpu import algorithms, depthwise_rows, microkernel, vectors
 
-    options = {}
-    if name.endswith(" bf16"):
-        options = {"arithmetic": arithmetic.BFLOAT16, "pixel_bytes": arithmetic.HALF_BLOCK}
-    if name.endswith(" pairs"):
-        options = {"arithmetic": arithmetic.FLOAT32_PAIRS}
-    plain = name.removesuffix(" bf16").removesuffix(" pairs")
+    numbers = algorithms.arithmetic_of(name)
+    plain = name.removesuffix(f" {numbers.name}")
     emit, integers, floats = {
         "raw": (microkernel.emit_raw, 10, 0),
-        "panel": (microkernel.with_epilogue(microkernel.PANEL, **options), 14, 1),
-        "half panel": (microkernel.with_epilogue(1, **options), 14, 1),
+        "panel": (microkernel.with_epilogue(microkernel.PANEL, numbers), 14, 1),
+        "half panel": (microkernel.with_epilogue(1, numbers), 14, 1),
         "depthwise row 3": (depthwise_rows.emit_row(3, 1), 10, 1),
         "depthwise row 3/2": (depthwise_rows.emit_row(3, 2), 10, 1),
         "depthwise row 5": (depthwise_rows.emit_row(5, 1), 10, 1),

@@ -201,8 +201,7 @@ def forcing(wish: str, usual: Chooser) -> Chooser:
         if kind == "im2col shared":
             blocks = packing.blocks(layer.input_shapes[0][0] // parts)
             pixels = -(-layer.output_shape[1] * layer.output_shape[2] // ROWS) * ROWS
-            size = pixels * blocks * layer.size**2 * BLOCK
-            size = size * arithmetic.pixel_bytes // BLOCK
+            size = pixels * blocks * layer.size**2 * arithmetic.pixel_bytes
             return replace(forced, algorithm=wish, workspace_bytes=size)
         precision = "bf16" if arithmetic is BFLOAT16 else "fp32"
         for candidate in algorithms.candidates(layer, precision):

@@ -1,13 +1,7 @@
 """Lowering of convolutions: into how many jobs, on which pixels, with which panels."""
 
 from tinyyolo3.engine.arena import buffers_of
-from tinyyolo3.engine.cpu import (
-    convolution,
-    depthwise,
-    first_layer,
-    packing,
-    winograd,
-)
+from tinyyolo3.engine.cpu import convolution, depthwise, first_layer, packing, winograd
 from tinyyolo3.engine.cpu.algorithms import (
     SLOPES,
     Tiling,
@@ -15,7 +9,7 @@ from tinyyolo3.engine.cpu.algorithms import (
     run_depth,
     tile_map,
 )
-from tinyyolo3.engine.cpu.arithmetic import HALF_BLOCK
+from tinyyolo3.engine.cpu.arithmetic import BFLOAT16, HALF_BLOCK
 from tinyyolo3.engine.cpu.depthwise_rows import has_row_kernel
 from tinyyolo3.engine.cpu.lowering import Lowered, Lowering, place_fields
 from tinyyolo3.engine.cpu.microkernel import PANEL, PANEL_KERNELS, ROWS, TILE_BYTES, UNROLL
@@ -90,7 +84,7 @@ def lower_multiply(low: Lowering, step: Step, packed: PackedWeights | None) -> l
     assert place is not None
     product = _product(low, step, packed, taps=1)
     runs = packing.blocks(place.shape[0])
-    rounded = any(
+    rounded = arithmetic_of(step.algorithm) is BFLOAT16 and any(
         other.output == place and is_rounded(low, other)
         for other in low.plan.steps
         if other.algorithm == "depthwise"
@@ -289,7 +283,7 @@ def is_rounded(low: Lowering, step: Step) -> bool:
     if not has_row_kernel(_convolution(step, low)):
         return False
     buffer = step.output.buffer
-    touching = [s for s in low.plan.steps if s != step and buffer in buffers_of(s)]
+    touching = [s for s in low.plan.steps if s is not step and buffer in buffers_of(s)]
     return bool(touching) and all(
         reader.algorithm == "multiply bf16"
         and reader.inputs == (step.output,)

@@ -31,7 +31,6 @@ from tinyyolo3.engine.cpu.arithmetic import (
     BFLOAT16,
     FLOAT32,
     FLOAT32_PAIRS,
-    HALF_BLOCK,
     HAS_BFLOAT16,
     Arithmetic,
 )
@@ -147,33 +146,48 @@ def emit_raw(builder: ir.IRBuilder, arguments: Sequence[Any]) -> None:
     store_tile(builder, sums, c, c_stride, PANEL)
 
 
-def with_epilogue(vectors: int, **options: Any) -> Any:
+def with_epilogue(
+    vectors: int,
+    arithmetic: Arithmetic = FLOAT32,
+    *,
+    unroll: int = UNROLL,
+    pixel_bytes: int | None = None,
+) -> Any:
     """Return the emitter of a kernel with bias, leaky slope and an optional residual.
 
     Its arguments are `tile_sums`'s seven, then C's address and stride, the bias's address, the
     residual's address (0 for none) and stride, the number of A's rows, whether these come from far
-    away (1, else 0: `tile_sums`), and the slope. All tiles of
-    these rows, `ROWS` or more, are computed one after the other, the last overlapping the one
-    before it rather than the end; a call for each tile took a fifth of the time of short sums.
+    away (1, else 0: `tile_sums`), and the slope. All tiles of these rows, `ROWS` or more, are
+    computed one after the other, the last overlapping the one before it rather than the end; a call
+    for each tile took a fifth of the time of short sums.
+
+    Args:
+        vectors: of B's panel.
+        arithmetic: how to multiply.
+        unroll: see `tile_sums`.
+        pixel_bytes: from one row of A to the next; None for a blocked map's pixels.
     """
-    pixel_bytes = options.get("pixel_bytes", BLOCK)
-    fold = options.get("arithmetic", FLOAT32).fold
+    distance = arithmetic.pixel_bytes if pixel_bytes is None else pixel_bytes
+    fold = arithmetic.fold
 
     def emit(builder: ir.IRBuilder, arguments: Sequence[Any]) -> None:
         a, *rest, c, c_stride, bias, residual, residual_stride, rows, far, slope = arguments
         biases = [load(builder, shift(builder, bias, n * BLOCK)) for n in range(vectors)]
         slopes = splat(builder, slope)
         none = builder.icmp_signed("==", residual, integer(0))
-        own = {**options, "far": builder.icmp_signed("!=", far, integer(0))}
+        prefetches = builder.icmp_signed("!=", far, integer(0))
         last = builder.sub(rows, integer(ROWS))
         tiles = builder.sdiv(builder.add(rows, integer(ROWS - 1)), integer(ROWS))
 
         def tile(index: Any, _state: Sequence[Any]) -> Sequence[Any]:
             first = builder.mul(index, integer(ROWS))
             first = builder.select(builder.icmp_signed(">", first, last), last, first)
-            product = [builder.add(a, builder.mul(first, integer(pixel_bytes))), *rest]
+            product = [builder.add(a, builder.mul(first, integer(distance))), *rest]
             start = biases * ROWS if fold is None else [vector(0.0)] * (vectors * ROWS)
-            sums = tile_sums(builder, product, start, vectors=vectors, **own)
+            sums = tile_sums(
+                builder, product, start, vectors=vectors, unroll=unroll, pixel_bytes=distance,
+                arithmetic=arithmetic, far=prefetches,
+            )  # fmt: skip
             if fold is not None:
                 folded = [fold(builder, value) for value in sums]
                 sums = list(map(builder.fadd, folded, biases * ROWS))
@@ -205,17 +219,12 @@ multiply_raw = kernel("tinyyolo3_multiply_raw", emit_raw, 10)
 multiply_panel = kernel("tinyyolo3_multiply_panel", with_epilogue(PANEL), 14, 1)
 #: The same for a panel of one vector, the last of an odd number.
 multiply_half_panel = kernel("tinyyolo3_multiply_half_panel", with_epilogue(1), 14, 1)
-
 #: The same for at most half a vector of filters, two channels in a step.
-multiply_pairs = kernel(
-    "tinyyolo3_multiply_pairs", with_epilogue(1, arithmetic=FLOAT32_PAIRS), 14, 1
-)
-
-_PAIRS = {"arithmetic": BFLOAT16, "pixel_bytes": HALF_BLOCK}
+multiply_pairs = kernel("tinyyolo3_multiply_pairs", with_epilogue(1, FLOAT32_PAIRS), 14, 1)
 #: The same for inputs and weights in bfloat16, two channels in a step.
-multiply_panel_bf16 = kernel("tinyyolo3_multiply_panel_bf16", with_epilogue(PANEL, **_PAIRS), 14, 1)
+multiply_panel_bf16 = kernel("tinyyolo3_multiply_panel_bf16", with_epilogue(PANEL, BFLOAT16), 14, 1)
 multiply_half_panel_bf16 = kernel(
-    "tinyyolo3_multiply_half_panel_bf16", with_epilogue(1, **_PAIRS), 14, 1
+    "tinyyolo3_multiply_half_panel_bf16", with_epilogue(1, BFLOAT16), 14, 1
 )
 
 
