@@ -22,7 +22,7 @@ What it equals::
     C[i, n] = max(v, slope * v) + R[i, n]   with  v = bias[n] + sum(...)       (with epilogue)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -57,6 +57,9 @@ ROWS = TARGET.rows
 PANEL = 2
 #: Steps along the sum that are written out one after the other.
 UNROLL = 4
+#: While a panel of at most so many bytes is multiplied, the next one is prefetched: a quarter with
+#: each of the first four tiles.
+AHEAD_BYTES, AHEAD_TILES = 256 << 10, 4
 #: Bytes of scratch that `convolution.multiply_rows` needs for a map smaller than a tile.
 TILE_BYTES = ROWS * PANEL * BLOCK
 
@@ -71,7 +74,8 @@ def tile_sums(
     pixel_bytes: int = BLOCK,
     arithmetic: Arithmetic = FLOAT32,
     ahead: Any = None,
-    far: Any = None,
+    slower: int = 2,
+    each_run: Callable[[Any, Any, Any], None] | None = None,
 ) -> Sequence[Any]:
     """Write the loop over the sum; return ``ROWS * vectors`` values, those of a row together.
 
@@ -84,24 +88,29 @@ def tile_sums(
         unroll: numbers of A (or pairs) in a step.
         pixel_bytes: from one row of A to the next.
         arithmetic: how they are multiplied.
-        ahead: an address from which to prefetch as B is read, half as fast.
-        far: whether A comes from beyond the second-level cache, so that the next tile's is to be
-            prefetched.
+        ahead: an address from which to prefetch as B is read,
+        slower: and how many times slower.
+        each_run: writes what else there is to do at the beginning of a run, told the outer and the
+            inner run's index and the run's address.
     """
     a, outer, outer_stride, inner, inner_stride, steps, b = arguments
     count = ROWS * vectors
 
+    # What moves on with B: its address, and that of the lines to prefetch, if any.
+    reads = [b] if ahead is None else [b, ahead]
+    prefetched = 0 if ahead is None else unroll * vectors // slower
+    moves = [unroll * vectors * BLOCK, prefetched * BLOCK][: len(reads)]
+
     def step(_index: Any, state: Sequence[Any]) -> Sequence[Any]:
-        sums, a_at, b_at = list(state[:count]), state[count], state[count + 1]
+        sums, a_at, read_at = list(state[:count]), state[count], state[count + 1 :]
         for k in range(unroll):
             compiler_fence(builder)
             columns = [
-                arithmetic.column(builder, shift(builder, b_at, (k * vectors + n) * BLOCK))
+                arithmetic.column(builder, shift(builder, read_at[0], (k * vectors + n) * BLOCK))
                 for n in range(vectors)
             ]
-            if ahead is not None:
-                passed = builder.lshr(builder.sub(b_at, b), integer(1))
-                prefetch(builder, shift(builder, builder.add(ahead, passed), k * BLOCK))
+            if k < prefetched:
+                prefetch(builder, shift(builder, read_at[1], k * BLOCK))
             for i in range(ROWS):
                 address = shift(builder, a_at, i * pixel_bytes + k * arithmetic.step_bytes)
                 number = arithmetic.broadcast(builder, address)
@@ -109,23 +118,20 @@ def tile_sums(
                     at = i * vectors + n
                     sums[at] = arithmetic.multiply_add(builder, number, columns[n], sums[at])
         a_next = shift(builder, a_at, unroll * arithmetic.step_bytes)
-        return [*sums, a_next, shift(builder, b_at, unroll * vectors * BLOCK)]
+        return [*sums, a_next, *(shift(builder, r, m) for r, m in zip(read_at, moves, strict=True))]
 
-    def inner_run(_index: Any, state: Sequence[Any]) -> Sequence[Any]:
-        *sums, a_at, b_at = state
-        if far is not None:
-            with builder.if_then(far):
-                for i in range(ROWS):
-                    prefetch(builder, shift(builder, a_at, (ROWS + i) * pixel_bytes), near=3)
-        *sums, _, b_at = loop(builder, steps, [*sums, a_at, b_at], step)
-        return [*sums, builder.add(a_at, inner_stride), b_at]
+    def outer_run(outer_index: Any, state: Sequence[Any]) -> Sequence[Any]:
+        def inner_run(index: Any, state: Sequence[Any]) -> Sequence[Any]:
+            a_at = state[count]
+            if each_run is not None:
+                each_run(outer_index, index, a_at)
+            after = loop(builder, steps, state, step)
+            return [*after[:count], builder.add(a_at, inner_stride), *after[count + 1 :]]
 
-    def outer_run(_index: Any, state: Sequence[Any]) -> Sequence[Any]:
-        *sums, a_at, b_at = state
-        *sums, _, b_at = loop(builder, inner, [*sums, a_at, b_at], inner_run)
-        return [*sums, builder.add(a_at, outer_stride), b_at]
+        after = loop(builder, inner, state, inner_run)
+        return [*after[:count], builder.add(state[count], outer_stride), *after[count + 1 :]]
 
-    return loop(builder, outer, [*start, a, b], outer_run)[:count]
+    return loop(builder, outer, [*start, a, *reads], outer_run)[:count]
 
 
 def store_tile(
@@ -138,6 +144,41 @@ def store_tile(
             store(builder, values[i * vectors + n], shift(builder, base, i * BLOCK))
 
 
+def each_tile(builder: ir.IRBuilder, rows: Any, tile: Callable[[Any, Any], None]) -> None:
+    """Write ``tile(index, first row)`` for all tiles of so many rows of A, `ROWS` or more.
+
+    The last one overlaps the one before it rather than the end.
+    """
+    last = builder.sub(rows, integer(ROWS))
+    tiles = builder.sdiv(builder.add(rows, integer(ROWS - 1)), integer(ROWS))
+
+    def turn(index: Any, _state: Sequence[Any]) -> Sequence[Any]:
+        first = builder.mul(index, integer(ROWS))
+        first = builder.select(builder.icmp_signed(">", first, last), last, first)
+        tile(index, first)
+        return []
+
+    loop(builder, tiles, [], turn)
+
+
+def _share_of_next_panel(
+    builder: ir.IRBuilder, product: Sequence[Any], turn_bytes: int, tile: Any
+) -> Any:
+    """Return from where a tile is to prefetch a share of the panel that follows B's in memory.
+
+    A small map's weights are read by few tiles, the first of which would wait for them: they come
+    from far away, since the whole network's do not fit into the caches near a core. Where there is
+    nothing to prefetch, or a panel too large to lie there beside this one, it is B's own address.
+    """
+    _, outer, _, inner, _, steps, b = product
+    size = builder.mul(builder.mul(outer, inner), builder.mul(steps, integer(turn_bytes)))
+    share = builder.mul(builder.udiv(size, integer(AHEAD_TILES)), tile)
+    fits = builder.icmp_signed("<=", size, integer(AHEAD_BYTES))
+    early = builder.icmp_signed("<", tile, integer(AHEAD_TILES))
+    ahead = builder.add(size, share)
+    return builder.add(b, builder.select(builder.and_(fits, early), ahead, integer(0)))
+
+
 def emit_raw(builder: ir.IRBuilder, arguments: Sequence[Any]) -> None:
     """Write the kernel that only sums up."""
     *product, c, c_stride, ahead = arguments
@@ -146,29 +187,20 @@ def emit_raw(builder: ir.IRBuilder, arguments: Sequence[Any]) -> None:
     store_tile(builder, sums, c, c_stride, PANEL)
 
 
-def with_epilogue(
-    vectors: int,
-    arithmetic: Arithmetic = FLOAT32,
-    *,
-    unroll: int = UNROLL,
-    pixel_bytes: int | None = None,
-) -> Any:
+def with_epilogue(vectors: int, arithmetic: Arithmetic = FLOAT32) -> Any:
     """Return the emitter of a kernel with bias, leaky slope and an optional residual.
 
     Its arguments are `tile_sums`'s seven, then C's address and stride, the bias's address, the
-    residual's address (0 for none) and stride, the number of A's rows, whether these come from far
-    away (1, else 0: `tile_sums`), and the slope. All tiles of these rows, `ROWS` or more, are
-    computed one after the other, the last overlapping the one before it rather than the end; a call
-    for each tile took a fifth of the time of short sums.
+    residual's address (0 for none) and stride, the number of A's rows, whether these come from
+    beyond the second-level cache (1, else 0), so that the next tile's are to be prefetched, and the
+    slope. All tiles of these rows are computed one after the other; a call for each took a fifth of
+    the time of short sums.
 
     Args:
         vectors: of B's panel.
         arithmetic: how to multiply.
-        unroll: see `tile_sums`.
-        pixel_bytes: from one row of A to the next; None for a blocked map's pixels.
     """
-    distance = arithmetic.pixel_bytes if pixel_bytes is None else pixel_bytes
-    fold = arithmetic.fold
+    distance, fold = arithmetic.pixel_bytes, arithmetic.fold
 
     def emit(builder: ir.IRBuilder, arguments: Sequence[Any]) -> None:
         a, *rest, c, c_stride, bias, residual, residual_stride, rows, far, slope = arguments
@@ -176,17 +208,20 @@ def with_epilogue(
         slopes = splat(builder, slope)
         none = builder.icmp_signed("==", residual, integer(0))
         prefetches = builder.icmp_signed("!=", far, integer(0))
-        last = builder.sub(rows, integer(ROWS))
-        tiles = builder.sdiv(builder.add(rows, integer(ROWS - 1)), integer(ROWS))
 
-        def tile(index: Any, _state: Sequence[Any]) -> Sequence[Any]:
-            first = builder.mul(index, integer(ROWS))
-            first = builder.select(builder.icmp_signed(">", first, last), last, first)
+        def prefetch_next_tile(_outer: Any, _inner: Any, a_at: Any) -> None:
+            with builder.if_then(prefetches):
+                for i in range(ROWS):
+                    prefetch(builder, shift(builder, a_at, (ROWS + i) * distance), near=3)
+
+        def tile(index: Any, first: Any) -> None:
             product = [builder.add(a, builder.mul(first, integer(distance))), *rest]
+            ahead = _share_of_next_panel(builder, product, UNROLL * vectors * BLOCK, index)
             start = biases * ROWS if fold is None else [vector(0.0)] * (vectors * ROWS)
             sums = tile_sums(
-                builder, product, start, vectors=vectors, unroll=unroll, pixel_bytes=distance,
-                arithmetic=arithmetic, far=prefetches,
+                builder, product, start, vectors=vectors, pixel_bytes=distance,
+                arithmetic=arithmetic, ahead=ahead, slower=AHEAD_TILES,
+                each_run=prefetch_next_tile,
             )  # fmt: skip
             if fold is not None:
                 folded = [fold(builder, value) for value in sums]
@@ -206,9 +241,8 @@ def with_epilogue(
                             at = i * vectors + n
                             values[at] = builder.fadd(values[at], other)
                     store_tile(builder, values, target, c_stride, vectors)
-            return []
 
-        loop(builder, tiles, [], tile)
+        each_tile(builder, rows, tile)
 
     return emit
 
