@@ -17,7 +17,7 @@ from tinyyolo3.backends.reference import REFERENCE
 from tinyyolo3.cache import LOCK_NAME, marker
 from tinyyolo3.engine.cpu import compilation, readiness
 from tinyyolo3.engine.cpu.arithmetic import HAS_BFLOAT16
-from tinyyolo3.engine.cpu.microkernel import PANEL_KERNELS
+from tinyyolo3.engine.cpu.panels import PANEL_KERNELS
 from tinyyolo3.engine.cpu.readiness import Readiness, Warmup
 from tinyyolo3.errors import BackendError, InputError
 from tinyyolo3.filelock import FileLock

@@ -28,8 +28,8 @@ TESTS = (
 )
 #: LLVM's name, what it stands for, and the feature that this processor must have to run its code.
 PROCESSORS = {
-    "haswell": (Target(lanes=8, rows=6, fused=True), "avx2"),
-    "nehalem": (Target(lanes=4, rows=6, fused=False), "sse4.2"),
+    "haswell": (Target(lanes=8, rows=6, short_rows=6, fused=True), "avx2"),
+    "nehalem": (Target(lanes=4, rows=6, short_rows=6, fused=False), "sse4.2"),
 }
 
 

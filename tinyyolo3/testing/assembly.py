@@ -3,8 +3,8 @@
 Whether the sums stay in registers can be read off the assembly of the innermost loop, and so also
 for processors that are not at hand. The code generators take the width of vectors from the module
 `tinyyolo3.engine.cpu.vectors`, which fixes it when it is imported; so each processor needs a
-process of its own: ``python -m tinyyolo3.testing.assembly TRIPLE CPU LANES ROWS [bf16]`` prints, as
-JSON, for each kernel the lines of its innermost loop.
+process of its own: ``python -m tinyyolo3.testing.assembly TRIPLE CPU LANES ROWS SHORT_ROWS [bf16]``
+prints, as JSON, for each kernel the lines of its innermost loop.
 """
 
 import json
@@ -18,7 +18,7 @@ from tinyyolo3.engine.cpu import target
 
 #: The matrix kernels, and those of whole rows of depthwise convolutions.
 KERNELS = (
-    *("raw", "panel", "half panel", "half panel pairs"),
+    *("raw", "panel", "half panel", "short panel", "short half panel", "short half panel pairs"),
     *("depthwise row 3", "depthwise row 3/2", "depthwise row 5"),
 )
 
@@ -27,12 +27,14 @@ def emit_kernel(name: str) -> ir.Module:
     """Return a module with one kernel of `KERNELS`."""
     from tinyyolo3.engine.cpu import algorithms, depthwise_rows, microkernel, vectors
 
-    numbers = algorithms.arithmetic_of(name)
+    numbers, short = algorithms.arithmetic_of(name), microkernel.SHORT_ROWS
     plain = name.removesuffix(f" {numbers.name}")
     emit, integers, floats = {
         "raw": (microkernel.emit_raw, 10, 0),
         "panel": (microkernel.with_epilogue(microkernel.PANEL, numbers), 14, 1),
         "half panel": (microkernel.with_epilogue(1, numbers), 14, 1),
+        "short panel": (microkernel.with_epilogue(microkernel.PANEL, numbers, short), 14, 1),
+        "short half panel": (microkernel.with_epilogue(1, numbers, short), 14, 1),
         "depthwise row 3": (depthwise_rows.emit_row(3, 1), 10, 1),
         "depthwise row 3/2": (depthwise_rows.emit_row(3, 2), 10, 1),
         "depthwise row 5": (depthwise_rows.emit_row(5, 1), 10, 1),
@@ -80,11 +82,12 @@ def is_multiply_add(line: str) -> bool:
     return line.startswith(("vfmadd", "fmla", "vdpbf16ps"))
 
 
-def main(triple: str, cpu: str, lanes: str, rows: str, *suffixes: str) -> None:
+def main(triple: str, cpu: str, lanes: str, rows: str, short_rows: str, *suffixes: str) -> None:
     """Print the innermost loop of every kernel."""
-    machine = target.Target(int(lanes), int(rows), fused=True, bf16="bf16" in suffixes)
+    bf16 = "bf16" in suffixes
+    machine = target.Target(int(lanes), int(rows), int(short_rows), fused=True, bf16=bf16)
     target.__dict__["current_target"] = lambda: machine
-    names = [*KERNELS, *(f"{name} bf16" for name in KERNELS[1:3] if machine.bf16)]
+    names = [*KERNELS, *(f"{name} bf16" for name in KERNELS[1:5] if machine.bf16)]
     found = {name: innermost_loop(compile_for(emit_kernel(name), triple, cpu)) for name in names}
     json.dump(found, sys.stdout)
 

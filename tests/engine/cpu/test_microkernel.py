@@ -10,13 +10,18 @@ from hypothesis import strategies as st
 from tinyyolo3.engine.cpu.microkernel import (
     PANEL,
     ROWS,
+    SHORT_ROWS,
     UNROLL,
-    multiply_half_panel,
-    multiply_pairs,
-    multiply_panel,
     multiply_raw,
 )
 from tinyyolo3.engine.cpu.packing import aligned_floats
+from tinyyolo3.engine.cpu.panels import (
+    multiply_half_panel,
+    multiply_pairs,
+    multiply_panel,
+    multiply_short_half_panel,
+    multiply_short_panel,
+)
 from tinyyolo3.engine.cpu.vectors import BLOCK, LANES
 from tinyyolo3.parallel import compiled
 from tinyyolo3.testing.strategies import seeds
@@ -39,6 +44,22 @@ def panel(n: Any, slope: Any) -> None:
 @compiled
 def half_panel(n: Any, slope: Any) -> None:
     multiply_half_panel(
+        n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11], n[12], n[13],
+        slope,
+    )  # fmt: skip
+
+
+@compiled
+def short_panel(n: Any, slope: Any) -> None:
+    multiply_short_panel(
+        n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11], n[12], n[13],
+        slope,
+    )  # fmt: skip
+
+
+@compiled
+def short_half_panel(n: Any, slope: Any) -> None:
+    multiply_short_half_panel(
         n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11], n[12], n[13],
         slope,
     )  # fmt: skip
@@ -122,6 +143,11 @@ class Product:
         assert np.count_nonzero(~np.isnan(self.c)) == self.rows * vectors * LANES
 
 
+#: Kernels, the vectors of their panels, and the rows of their tiles.
+KERNELS = [
+    *((panel, PANEL, ROWS), (half_panel, 1, ROWS), (pairs, 1, SHORT_ROWS)),
+    *((short_panel, PANEL, SHORT_ROWS), (short_half_panel, 1, SHORT_ROWS)),
+]
 SHAPES = {
     "outer": st.integers(1, 3),
     "inner": st.integers(1, 3),
@@ -138,14 +164,14 @@ def test_raw_is_the_product(outer: int, inner: int, steps: int, seed: int) -> No
     product.check(product.a @ product.b)
 
 
-@pytest.mark.parametrize(("kernel", "vectors"), [(panel, PANEL), (half_panel, 1), (pairs, 1)])
+@pytest.mark.parametrize(("kernel", "vectors", "least"), KERNELS)
 @pytest.mark.parametrize("with_residual", [False, True])
 @pytest.mark.parametrize("slope", [1.0, 0.1, 0.0])
 def test_the_epilogue_adds_bias_bends_and_then_adds_the_residual(
-    kernel: Any, vectors: int, with_residual: bool, slope: float
+    kernel: Any, vectors: int, least: int, with_residual: bool, slope: float
 ) -> None:
     @settings(max_examples=12, deadline=None)
-    @given(rows=st.integers(ROWS, 3 * ROWS + 1), **SHAPES)
+    @given(rows=st.integers(least, 3 * ROWS + 1), **SHAPES)
     def check(rows: int, outer: int, inner: int, steps: int, seed: int) -> None:
         product = Product(vectors, outer, inner, steps, seed, rows, kernel is pairs)
         address = product.residual.ctypes.data if with_residual else 0
@@ -159,12 +185,13 @@ def test_the_epilogue_adds_bias_bends_and_then_adds_the_residual(
     check()
 
 
-@pytest.mark.parametrize(("kernel", "vectors"), [(panel, PANEL), (half_panel, 1), (pairs, 1)])
+@pytest.mark.parametrize(("kernel", "vectors", "least"), KERNELS)
 @settings(max_examples=12, deadline=None)
-@given(rows=st.integers(ROWS, 3 * ROWS + 1), **SHAPES)
+@given(extra=st.integers(0, 2 * ROWS + 1), **SHAPES)
 def test_prefetching_from_far_changes_no_bit(
-    kernel: Any, vectors: int, rows: int, outer: int, inner: int, steps: int, seed: int
+    kernel: Any, vectors: int, least: int, extra: int, outer: int, inner: int, steps: int, seed: int
 ) -> None:
+    rows = least + extra
     product = Product(vectors, outer, inner, steps, seed, rows, kernel is pairs)
     found = []
     for far in (0, 1):

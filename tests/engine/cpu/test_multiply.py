@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tinyyolo3.engine.cpu import lower_convolutions, packing, sharing
 from tinyyolo3.engine.cpu.algorithms import PAIRED_FILTERS
 from tinyyolo3.engine.cpu.arithmetic import HALF_BLOCK, HAS_BFLOAT16
-from tinyyolo3.engine.cpu.microkernel import ROWS
+from tinyyolo3.engine.cpu.microkernel import ROWS, SHORT_ROWS
 from tinyyolo3.engine.cpu.sharing import Cut, cut_product
 from tinyyolo3.engine.cpu.vectors import BLOCK, LANES
 from tinyyolo3.testing.engines import Case, layer_case, plan_case
@@ -33,15 +33,22 @@ def test_every_cut_gives_the_same(by_chunk: bool, precision: str) -> None:
         sides=st.tuples(st.integers(1, 9), st.integers(1, 17)),
         tiles=st.integers(1, 5),
         share=st.integers(1, 5),
+        tile_rows=st.sampled_from([ROWS, SHORT_ROWS]),
         seed=seeds(),
     )
-    def check(filters: int, sides: tuple[int, int], tiles: int, share: int, seed: int) -> None:
+    def check(
+        filters: int, sides: tuple[int, int], tiles: int, share: int, tile_rows: int, seed: int
+    ) -> None:
         pixels, panels = sides[0] * sides[1], packing.panels(filters)
-        chunk = min(tiles * ROWS, pixels)
-        cut = Cut(chunk, -(-pixels // chunk), share, -(-panels // share), by_chunk)
+        chunk = min(tiles * tile_rows, pixels)
+        cut = Cut(chunk, -(-pixels // chunk), share, -(-panels // share), by_chunk, tile_rows)
+        chosen = {
+            "cut_product": lambda *_: cut,
+            "choose_tile_rows": lambda *own: SHORT_ROWS if own[2].fold else tile_rows,
+        }
         case = pointwise(2 * LANES + 1, filters, sides, seed)
         usual = plan_case(case, precision=precision).forward(case.x)[0]
-        with patch.dict(vars(lower_convolutions), {"cut_product": lambda *_: cut}):
+        with patch.dict(vars(lower_convolutions), chosen):
             planned = plan_case(case, precision=precision)
             found = planned.forward(case.x)[0]
         np.testing.assert_array_equal(found, usual)

@@ -10,8 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tinyyolo3.engine.cpu import packing, sharing
+from tinyyolo3.engine.cpu.arithmetic import BFLOAT16, FLOAT32, FLOAT32_PAIRS
 from tinyyolo3.engine.cpu.convolution import multiply_job
-from tinyyolo3.engine.cpu.microkernel import PANEL, ROWS, TILE_BYTES
+from tinyyolo3.engine.cpu.microkernel import PANEL, ROWS, SHORT_ROWS, TILE_BYTES
 from tinyyolo3.engine.cpu.program import (
     LINE,
     code_pointer,
@@ -21,20 +22,22 @@ from tinyyolo3.engine.cpu.program import (
     run_steps,
     yield_core,
 )
-from tinyyolo3.engine.cpu.sharing import Cut, cut_product, play_through
+from tinyyolo3.engine.cpu.sharing import Cut, choose_tile_rows, cut_product, play_through
 from tinyyolo3.engine.cpu.vectors import BLOCK, LANES, carray, read_int
 from tinyyolo3.testing.tolerances import summation
 
-#: Lanes and rows of each kind of processor: see `target.describe_target`.
-TARGETS = [(16, 13), (8, 6), (4, 12), (4, 6)]
+#: Lanes and rows of a tile on each kind of processor: see `target.describe_target`.
+TARGETS = [(16, 13), (16, 10), (8, 6), (4, 12), (4, 10), (4, 6)]
 
 
-def cut(pixels: int, channels: int, filters: int, workers: int, rounds: bool = False) -> Cut:
+def cut(
+    pixels: int, channels: int, filters: int, workers: int, rounds: bool, tile_rows: int
+) -> Cut:
     """Return the cut of a 1 × 1 convolution, asked for as lowering does, but found anew."""
     panel_bytes = 4 * packing.panel_floats(channels, 1, packing.LANES)
     pixel_bytes = packing.blocks(channels) * 4 * packing.LANES
     find = cut_product.__wrapped__
-    return find(pixels, pixel_bytes, filters, panel_bytes, workers, 4 * workers, rounds)
+    return find(pixels, pixel_bytes, filters, panel_bytes, workers, 4 * workers, rounds, tile_rows)
 
 
 #: Products of small and of large weights, for one to five workers.
@@ -44,9 +47,10 @@ PRODUCTS = st.tuples(
     st.one_of(st.integers(1, 5 * LANES), st.integers(1, 600)),
     st.integers(1, 5),
     st.booleans(),
+    st.sampled_from([ROWS, SHORT_ROWS]),
 )
 #: Chunks of few tiles: rounded up to whole ones, five fewer hold all pixels (with 13 rows).
-ROUNDED_UP = (1480, 1800, 600, 2, False)
+ROUNDED_UP = (1480, 1800, 600, 2, False, ROWS)
 
 
 @code_pointer(14, 1)
@@ -74,7 +78,7 @@ def run_jobs(cut: Cut, pixels: int, filters: int) -> list[np.ndarray]:
         "by_chunk": cut.by_chunk, "kernel": mark_pixels.address,
         "half_kernel": mark_pixels.address, "panels": panels,
         "half": packing.ends_in_half(filters), "target": target.ctypes.data,
-        "target_stride": pixels * BLOCK,
+        "target_stride": pixels * BLOCK, "tile_rows": cut.tile_rows,
     }  # fmt: skip
     record = np.zeros(1, multiply_job.dtype)
     for name, value in fields.items():
@@ -92,11 +96,11 @@ def run_jobs(cut: Cut, pixels: int, filters: int) -> list[np.ndarray]:
 @given(product=PRODUCTS, by_chunk=st.booleans())
 @example(product=ROUNDED_UP, by_chunk=False)
 def test_jobs_take_every_pixel_with_every_panel_once(
-    product: tuple[int, int, int, int, bool], by_chunk: bool
+    product: tuple[int, int, int, int, bool, int], by_chunk: bool
 ) -> None:
-    pixels, _, filters, _, rounds = product
+    pixels, _, filters, _, rounds, tile_rows = product
     found = cut(*product)
-    found = Cut(found.chunk, found.chunks, found.panels_per_job, found.groups, by_chunk)
+    found = Cut(found.chunk, found.chunks, found.panels_per_job, found.groups, by_chunk, tile_rows)
     taken = run_jobs(found, pixels, filters)
     np.testing.assert_array_equal(sum(taken), 1)
     costs = found.costs(pixels, filters, rounds)
@@ -106,7 +110,7 @@ def test_jobs_take_every_pixel_with_every_panel_once(
         vectors = len(panels) * PANEL
         if packing.ends_in_half(filters) and panels[-1] == len(own) - 1:
             vectors -= 1
-        tiles = -(-int(own.any(0).sum()) // ROWS)
+        tiles = -(-int(own.any(0).sum()) // tile_rows)
         extra = sharing.ROUNDING if rounds else 0
         assert cost == tiles * (vectors + extra) + sharing.START
 
@@ -114,17 +118,17 @@ def test_jobs_take_every_pixel_with_every_panel_once(
 @settings(max_examples=100, deadline=None)
 @given(product=PRODUCTS)
 @example(product=ROUNDED_UP)
-@example(product=(1100, 190, 900, 1, False))
+@example(product=(1100, 190, 900, 1, False, ROWS))
 def test_chunks_are_whole_tiles_that_stay_in_the_cache(
-    product: tuple[int, int, int, int, bool],
+    product: tuple[int, int, int, int, bool, int],
 ) -> None:
-    pixels, channels, filters, _, _ = product
+    pixels, channels, filters, _, _, tile_rows = product
     found = cut(*product)
     assert found == cut(*product)
-    assert found.chunk % ROWS == 0 or (found.chunk == pixels < ROWS)
+    assert found.chunk % tile_rows == 0 or (found.chunk == pixels < tile_rows)
     assert (found.chunks - 1) * found.chunk < pixels <= found.chunks * found.chunk
-    largest = max(4 * ROWS, min(512, sharing.PIXEL_CACHE_BYTES // _pixel_bytes(channels)))
-    assert found.chunk < largest + ROWS
+    largest = max(4 * tile_rows, min(512, sharing.PIXEL_CACHE_BYTES // _pixel_bytes(channels)))
+    assert found.chunk < largest + tile_rows
     panels = packing.panels(filters)
     assert (found.groups - 1) * found.panels_per_job < panels
     assert found.groups * found.panels_per_job >= panels
@@ -138,10 +142,12 @@ def _pixel_bytes(channels: int) -> int:
 
 @settings(max_examples=100, deadline=None)
 @given(product=PRODUCTS)
-def test_costs_are_all_tiles_and_what_jobs_add(product: tuple[int, int, int, int, bool]) -> None:
-    pixels, _, filters, _, rounds = product
+def test_costs_are_all_tiles_and_what_jobs_add(
+    product: tuple[int, int, int, int, bool, int],
+) -> None:
+    pixels, _, filters, _, rounds, tile_rows = product
     found = cut(*product)
-    tiles = -(-pixels // ROWS)
+    tiles = -(-pixels // tile_rows)
     extra = sharing.ROUNDING * found.groups if rounds else 0
     expected = tiles * (packing.blocks(filters) + extra) + sharing.START * found.jobs
     total = sum(found.costs(pixels, filters, rounds))
@@ -157,6 +163,30 @@ def test_nobody_idles_before_the_last_job_is_taken(costs: list[int], workers: in
     # The last one's job began before any other worker was free for good.
     assert found <= (total - max(costs)) / workers + max(costs)
     assert play_through([float(cost) for cost in costs], 1) == total
+
+
+@settings(max_examples=100, deadline=None)
+@given(pixels=st.integers(1, 2000), filters=st.integers(1, 200))
+def test_tiles_are_chosen_to_compute_the_fewest_pixels_twice(pixels: int, filters: int) -> None:
+    heights = (ROWS, SHORT_ROWS)
+    padded = [-(-pixels // rows) * rows for rows in heights]
+    half = packing.blocks(filters) % PANEL
+    for arithmetic in (FLOAT32, BFLOAT16):
+        chosen = heights.index(choose_tile_rows(pixels, filters, arithmetic))
+        if half == 0:
+            assert padded[chosen] == min(padded)
+        if padded[0] <= padded[1]:
+            assert chosen == 0
+    assert choose_tile_rows(pixels, filters, FLOAT32_PAIRS) == SHORT_ROWS
+
+
+@pytest.mark.skipif((ROWS, SHORT_ROWS) != (13, 10), reason="needs AVX-512's tiles")
+@pytest.mark.parametrize(
+    ("pixels", "filters", "rows"),
+    [(100, 448, 10), (100, 16, 10), (169, 448, 13), (400, 272, 10), (6400, 64, 10), (6400, 16, 13)],
+)
+def test_usual_maps_get_tiles_that_divide_them(pixels: int, filters: int, rows: int) -> None:
+    assert choose_tile_rows(pixels, filters, FLOAT32) == rows
 
 
 @operation("costs", "clocks", "workers", "started", "jobs")
@@ -226,8 +256,7 @@ def test_two_workers_get_even_halves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(packing, "LANES", lanes)
-    monkeypatch.setattr(sharing, "ROWS", rows)
-    costs = cut(pixels, channels, filters, 2).costs(pixels, filters, False)
+    costs = cut(pixels, channels, filters, 2, False, rows).costs(pixels, filters, False)
     assert play_through(costs, 2) <= 1.05 * sum(costs) / 2
     # Nor are halves even because there is much more to do.
     whole = -(-pixels // rows) * packing.blocks(filters)

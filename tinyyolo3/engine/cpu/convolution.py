@@ -26,8 +26,8 @@ from tinyyolo3.parallel import compiled
 
 #: The product's fields: B, C, epilogue.
 _PRODUCT = (
-    "kernel", "half_kernel", "pixel_bytes", "steps", "panels", "half", "weights", "panel_bytes",
-    "target", "target_stride", "bias", "residual", "residual_stride", "slope",
+    "kernel", "half_kernel", "tile_rows", "pixel_bytes", "steps", "panels", "half", "weights",
+    "panel_bytes", "target", "target_stride", "bias", "residual", "residual_stride", "slope",
 )  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def multiply_rows(
     half = step.half == 1 and panel == step.panels - 1
     kernel = step.half_kernel if half else step.kernel
     slope = np.float32(step.slope)
-    if rows >= ROWS:
+    if rows >= step.tile_rows:
         call_panel(
             kernel, a, 1, 0, runs, run_stride, step.steps, b, c, step.target_stride, bias, residual,
             step.residual_stride, rows, 1 if far else 0, slope,
@@ -76,7 +76,7 @@ def multiply_rows(
     # pixels being computed too, and copied.
     call_panel(
         kernel, a, 1, 0, runs, run_stride, step.steps, b, scratch, ROWS * BLOCK, bias, residual,
-        step.residual_stride, ROWS, 0, slope,
+        step.residual_stride, step.tile_rows, 0, slope,
     )  # fmt: skip
     for n in range(1 if half else PANEL):
         for i in range(rows):

@@ -12,10 +12,16 @@ from tinyyolo3.engine.cpu.algorithms import (
 from tinyyolo3.engine.cpu.arithmetic import BFLOAT16, HALF_BLOCK
 from tinyyolo3.engine.cpu.depthwise_rows import has_row_kernel
 from tinyyolo3.engine.cpu.lowering import Lowered, Lowering, place_fields
-from tinyyolo3.engine.cpu.microkernel import PANEL, PANEL_KERNELS, ROWS, TILE_BYTES, UNROLL
+from tinyyolo3.engine.cpu.microkernel import PANEL, ROWS, TILE_BYTES, UNROLL
 from tinyyolo3.engine.cpu.packing import PackedWeights
+from tinyyolo3.engine.cpu.panels import PANEL_KERNELS
 from tinyyolo3.engine.cpu.program import CodePointer
-from tinyyolo3.engine.cpu.sharing import PIXEL_CACHE_BYTES, cut_product, panels_per_job
+from tinyyolo3.engine.cpu.sharing import (
+    PIXEL_CACHE_BYTES,
+    choose_tile_rows,
+    cut_product,
+    panels_per_job,
+)
 from tinyyolo3.engine.cpu.toom_cook import FILTERINGS
 from tinyyolo3.engine.cpu.vectors import BLOCK
 from tinyyolo3.engine.cpu.winograd_kernels import TRANSFORMS
@@ -57,19 +63,23 @@ def _epilogue(low: Lowering, step: Step, packed: PackedWeights | None) -> Fields
     }
 
 
-def _product(low: Lowering, step: Step, packed: PackedWeights | None, taps: int) -> Fields:
-    """Return the fields of a product with packed panels."""
+def _product(
+    low: Lowering, step: Step, packed: PackedWeights | None, taps: int, pixels: int
+) -> Fields:
+    """Return the fields of a product with packed panels, taken for so many pixels at a time."""
     assert step.inputs[0] is not None
     assert step.output is not None
     channels, filters = step.inputs[0].shape[0], step.output.shape[0]
     depth = run_depth(channels, taps, step.algorithm)
     arithmetic = arithmetic_of(step.algorithm)
-    kernel, half_kernel = PANEL_KERNELS[arithmetic.name]
+    tile_rows = choose_tile_rows(pixels, filters, arithmetic)
+    kernel, half_kernel = PANEL_KERNELS[arithmetic.name, tile_rows]
     panel_floats = packing.panel_floats(channels, taps, depth, arithmetic)
     return {
         **_epilogue(low, step, packed),
         "kernel": kernel,
         "half_kernel": half_kernel,
+        "tile_rows": tile_rows,
         "pixel_bytes": arithmetic.pixel_bytes,
         "steps": depth // (UNROLL * arithmetic.channels),
         "panels": packing.panels(filters),
@@ -82,7 +92,7 @@ def lower_multiply(low: Lowering, step: Step, packed: PackedWeights | None) -> l
     """A 1 × 1 convolution."""
     place = step.inputs[0]
     assert place is not None
-    product = _product(low, step, packed, taps=1)
+    product = _product(low, step, packed, 1, _pixels(low, step))
     runs = packing.blocks(place.shape[0])
     rounded = arithmetic_of(step.algorithm) is BFLOAT16 and any(
         other.output == place and is_rounded(low, other)
@@ -95,15 +105,25 @@ def lower_multiply(low: Lowering, step: Step, packed: PackedWeights | None) -> l
     return [_multiply(low, step, product, fields, runs)]
 
 
+def _pixels(low: Lowering, step: Step) -> int:
+    """Return the number of output pixels, of all pictures."""
+    assert step.output is not None
+    _, height, width = step.output.shape
+    return low.images * height * width
+
+
 def _multiply(low: Lowering, step: Step, product: Fields, fields: Fields, runs: int) -> Lowered:
     assert step.output is not None
-    filters, height, width = step.output.shape
-    pixels = low.images * height * width
+    filters, pixels = step.output.shape[0], _pixels(low, step)
     panel_bytes, pixel_bytes = product["panel_bytes"], product["pixel_bytes"]
+    tile_rows = product["tile_rows"]
     assert isinstance(panel_bytes, int)
     assert isinstance(pixel_bytes, int)
+    assert isinstance(tile_rows, int)
     rounds = pixel_bytes == HALF_BLOCK and not fields.get("rounded", 0)
-    cut = cut_product(pixels, runs * BLOCK, filters, panel_bytes, low.workers, low.jobs, rounds)
+    cut = cut_product(
+        pixels, runs * BLOCK, filters, panel_bytes, low.workers, low.jobs, rounds, tile_rows
+    )
     record = {
         **product, **fields, "runs": runs, "pixels": pixels, "chunk": cut.chunk,
         "panels_per_job": cut.panels_per_job, "by_chunk": cut.by_chunk,
@@ -130,7 +150,7 @@ def _window(low: Lowering, step: Step) -> dict[str, int]:
         "stride_x": layer.stride[1],
         "dilation": layer.dilation,
         "padding": layer.padding * layer.dilation,
-        "pixels": low.images * output.shape[1] * output.shape[2],
+        "pixels": _pixels(low, step),
     }
 
 
@@ -138,9 +158,9 @@ def lower_im2col(low: Lowering, step: Step, packed: PackedWeights | None) -> lis
     """Any window, a chunk of pixels at a time."""
     window = _window(low, step)
     taps = window["size"] ** 2
-    product = _product(low, step, packed, taps)
     pixel_bytes = window["blocks"] * taps * arithmetic_of(step.algorithm).pixel_bytes
     chunk = max(ROWS, min(8 * ROWS, PIXEL_CACHE_BYTES // pixel_bytes // ROWS * ROWS))
+    product = _product(low, step, packed, taps, chunk)
     chunks = -(-window["pixels"] // chunk)
     assert step.output is not None
     panels = packing.panels(step.output.shape[0])
@@ -161,7 +181,7 @@ def lower_im2col_shared(low: Lowering, step: Step, packed: PackedWeights | None)
     spread: Fields = {**window, "pixel_bytes": pixel_bytes, "target": columns}
     stride = window["pixels"] * pixel_bytes
     fields: Fields = {"source": columns, "run_stride": stride, "rounded": 1}
-    product = _product(low, step, packed, taps)
+    product = _product(low, step, packed, taps, window["pixels"])
     return [
         Lowered(convolution.im2col_job, spread, runs),
         _multiply(low, step, product, fields, runs),

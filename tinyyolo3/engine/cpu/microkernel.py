@@ -27,14 +27,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from tinyyolo3.engine.cpu.arithmetic import (
-    BFLOAT16,
-    FLOAT32,
-    FLOAT32_PAIRS,
-    HAS_BFLOAT16,
-    Arithmetic,
-)
-from tinyyolo3.engine.cpu.program import code_pointer
+from tinyyolo3.engine.cpu.arithmetic import FLOAT32, Arithmetic
 from tinyyolo3.engine.cpu.vectors import (
     BLOCK,
     TARGET,
@@ -51,8 +44,8 @@ from tinyyolo3.engine.cpu.vectors import (
     vector,
 )
 
-#: Pixels in a tile.
-ROWS = TARGET.rows
+#: Pixels in a tile, and in a lower one.
+ROWS, SHORT_ROWS = TARGET.rows, TARGET.short_rows
 #: Vectors of output channels in a full panel.
 PANEL = 2
 #: Steps along the sum that are written out one after the other.
@@ -70,6 +63,7 @@ def tile_sums(
     start: Sequence[Any],
     *,
     vectors: int,
+    height: int = ROWS,
     unroll: int = UNROLL,
     pixel_bytes: int = BLOCK,
     arithmetic: Arithmetic = FLOAT32,
@@ -77,7 +71,7 @@ def tile_sums(
     slower: int = 2,
     each_run: Callable[[Any, Any, Any], None] | None = None,
 ) -> Sequence[Any]:
-    """Write the loop over the sum; return ``ROWS * vectors`` values, those of a row together.
+    """Write the loop over the sum; return ``height * vectors`` values, those of a row together.
 
     Args:
         builder: where to write.
@@ -85,6 +79,7 @@ def tile_sums(
             B's address.
         start: the sums to begin with.
         vectors: of B's panel.
+        height: rows of a tile.
         unroll: numbers of A (or pairs) in a step.
         pixel_bytes: from one row of A to the next.
         arithmetic: how they are multiplied.
@@ -94,7 +89,7 @@ def tile_sums(
             inner run's index and the run's address.
     """
     a, outer, outer_stride, inner, inner_stride, steps, b = arguments
-    count = ROWS * vectors
+    count = height * vectors
 
     # What moves on with B: its address, and that of the lines to prefetch, if any.
     reads = [b] if ahead is None else [b, ahead]
@@ -111,7 +106,7 @@ def tile_sums(
             ]
             if k < prefetched:
                 prefetch(builder, shift(builder, read_at[1], k * BLOCK))
-            for i in range(ROWS):
+            for i in range(height):
                 address = shift(builder, a_at, i * pixel_bytes + k * arithmetic.step_bytes)
                 number = arithmetic.broadcast(builder, address)
                 for n in range(vectors):
@@ -135,25 +130,32 @@ def tile_sums(
 
 
 def store_tile(
-    builder: ir.IRBuilder, values: Sequence[Any], c: Any, c_stride: Any, vectors: int
+    builder: ir.IRBuilder,
+    values: Sequence[Any],
+    c: Any,
+    c_stride: Any,
+    vectors: int,
+    height: int = ROWS,
 ) -> None:
     """Write a tile to C."""
     for n in range(vectors):
         base = builder.add(c, builder.mul(c_stride, integer(n)))
-        for i in range(ROWS):
+        for i in range(height):
             store(builder, values[i * vectors + n], shift(builder, base, i * BLOCK))
 
 
-def each_tile(builder: ir.IRBuilder, rows: Any, tile: Callable[[Any, Any], None]) -> None:
-    """Write ``tile(index, first row)`` for all tiles of so many rows of A, `ROWS` or more.
+def each_tile(
+    builder: ir.IRBuilder, rows: Any, tile: Callable[[Any, Any], None], height: int = ROWS
+) -> None:
+    """Write ``tile(index, first row)`` for all tiles of so many rows of A, `height` or more.
 
     The last one overlaps the one before it rather than the end.
     """
-    last = builder.sub(rows, integer(ROWS))
-    tiles = builder.sdiv(builder.add(rows, integer(ROWS - 1)), integer(ROWS))
+    last = builder.sub(rows, integer(height))
+    tiles = builder.sdiv(builder.add(rows, integer(height - 1)), integer(height))
 
     def turn(index: Any, _state: Sequence[Any]) -> Sequence[Any]:
-        first = builder.mul(index, integer(ROWS))
+        first = builder.mul(index, integer(height))
         first = builder.select(builder.icmp_signed(">", first, last), last, first)
         tile(index, first)
         return []
@@ -187,7 +189,7 @@ def emit_raw(builder: ir.IRBuilder, arguments: Sequence[Any]) -> None:
     store_tile(builder, sums, c, c_stride, PANEL)
 
 
-def with_epilogue(vectors: int, arithmetic: Arithmetic = FLOAT32) -> Any:
+def with_epilogue(vectors: int, arithmetic: Arithmetic = FLOAT32, height: int = ROWS) -> Any:
     """Return the emitter of a kernel with bias, leaky slope and an optional residual.
 
     Its arguments are `tile_sums`'s seven, then C's address and stride, the bias's address, the
@@ -199,6 +201,7 @@ def with_epilogue(vectors: int, arithmetic: Arithmetic = FLOAT32) -> Any:
     Args:
         vectors: of B's panel.
         arithmetic: how to multiply.
+        height: rows of a tile.
     """
     distance, fold = arithmetic.pixel_bytes, arithmetic.fold
 
@@ -211,120 +214,41 @@ def with_epilogue(vectors: int, arithmetic: Arithmetic = FLOAT32) -> Any:
 
         def prefetch_next_tile(_outer: Any, _inner: Any, a_at: Any) -> None:
             with builder.if_then(prefetches):
-                for i in range(ROWS):
-                    prefetch(builder, shift(builder, a_at, (ROWS + i) * distance), near=3)
+                for i in range(height):
+                    prefetch(builder, shift(builder, a_at, (height + i) * distance), near=3)
 
         def tile(index: Any, first: Any) -> None:
             product = [builder.add(a, builder.mul(first, integer(distance))), *rest]
             ahead = _share_of_next_panel(builder, product, UNROLL * vectors * BLOCK, index)
-            start = biases * ROWS if fold is None else [vector(0.0)] * (vectors * ROWS)
+            start = biases * height if fold is None else [vector(0.0)] * (vectors * height)
             sums = tile_sums(
-                builder, product, start, vectors=vectors, pixel_bytes=distance,
+                builder, product, start, vectors=vectors, height=height, pixel_bytes=distance,
                 arithmetic=arithmetic, ahead=ahead, slower=AHEAD_TILES,
                 each_run=prefetch_next_tile,
             )  # fmt: skip
             if fold is not None:
                 folded = [fold(builder, value) for value in sums]
-                sums = list(map(builder.fadd, folded, biases * ROWS))
+                sums = list(map(builder.fadd, folded, biases * height))
             values = [leaky(builder, value, slopes) for value in sums]
             place = builder.mul(first, integer(BLOCK))
             target = builder.add(c, place)
             with builder.if_else(none) as (plain, added):
                 with plain:
-                    store_tile(builder, values, target, c_stride, vectors)
+                    store_tile(builder, values, target, c_stride, vectors, height)
                 with added:
                     for n in range(vectors):
                         offset = builder.add(residual, builder.mul(residual_stride, integer(n)))
                         offset = builder.add(offset, place)
-                        for i in range(ROWS):
+                        for i in range(height):
                             other = load(builder, shift(builder, offset, i * BLOCK))
                             at = i * vectors + n
                             values[at] = builder.fadd(values[at], other)
-                    store_tile(builder, values, target, c_stride, vectors)
+                    store_tile(builder, values, target, c_stride, vectors, height)
 
-        each_tile(builder, rows, tile)
+        each_tile(builder, rows, tile, height)
 
     return emit
 
 
 #: ``multiply_raw(a, outer, outer_stride, inner, inner_stride, steps, b, c, c_stride, ahead)``.
 multiply_raw = kernel("tinyyolo3_multiply_raw", emit_raw, 10)
-#: ``multiply_panel(…as above to c_stride, bias, residual, residual_stride, rows, far, slope)``.
-multiply_panel = kernel("tinyyolo3_multiply_panel", with_epilogue(PANEL), 14, 1)
-#: The same for a panel of one vector, the last of an odd number.
-multiply_half_panel = kernel("tinyyolo3_multiply_half_panel", with_epilogue(1), 14, 1)
-#: The same for at most half a vector of filters, two channels in a step.
-multiply_pairs = kernel("tinyyolo3_multiply_pairs", with_epilogue(1, FLOAT32_PAIRS), 14, 1)
-#: The same for inputs and weights in bfloat16, two channels in a step.
-multiply_panel_bf16 = kernel("tinyyolo3_multiply_panel_bf16", with_epilogue(PANEL, BFLOAT16), 14, 1)
-multiply_half_panel_bf16 = kernel(
-    "tinyyolo3_multiply_half_panel_bf16", with_epilogue(1, BFLOAT16), 14, 1
-)
-
-
-@code_pointer(14, 1)
-def _panel(
-    a: int, outer: int, outer_stride: int, inner: int, inner_stride: int, steps: int, b: int,
-    c: int, c_stride: int, bias: int, residual: int, residual_stride: int, rows: int, far: int,
-    slope: float,
-) -> None:  # fmt: skip
-    multiply_panel(
-        a, outer, outer_stride, inner, inner_stride, steps, b, c, c_stride, bias, residual,
-        residual_stride, rows, far, slope,
-    )  # fmt: skip
-
-
-@code_pointer(14, 1)
-def _half_panel(
-    a: int, outer: int, outer_stride: int, inner: int, inner_stride: int, steps: int, b: int,
-    c: int, c_stride: int, bias: int, residual: int, residual_stride: int, rows: int, far: int,
-    slope: float,
-) -> None:  # fmt: skip
-    multiply_half_panel(
-        a, outer, outer_stride, inner, inner_stride, steps, b, c, c_stride, bias, residual,
-        residual_stride, rows, far, slope,
-    )  # fmt: skip
-
-
-@code_pointer(14, 1)
-def _pairs(
-    a: int, outer: int, outer_stride: int, inner: int, inner_stride: int, steps: int, b: int,
-    c: int, c_stride: int, bias: int, residual: int, residual_stride: int, rows: int, far: int,
-    slope: float,
-) -> None:  # fmt: skip
-    multiply_pairs(
-        a, outer, outer_stride, inner, inner_stride, steps, b, c, c_stride, bias, residual,
-        residual_stride, rows, far, slope,
-    )  # fmt: skip
-
-
-@code_pointer(14, 1, supported=HAS_BFLOAT16)
-def _panel_bf16(
-    a: int, outer: int, outer_stride: int, inner: int, inner_stride: int, steps: int, b: int,
-    c: int, c_stride: int, bias: int, residual: int, residual_stride: int, rows: int, far: int,
-    slope: float,
-) -> None:  # fmt: skip
-    multiply_panel_bf16(
-        a, outer, outer_stride, inner, inner_stride, steps, b, c, c_stride, bias, residual,
-        residual_stride, rows, far, slope,
-    )  # fmt: skip
-
-
-@code_pointer(14, 1, supported=HAS_BFLOAT16)
-def _half_panel_bf16(
-    a: int, outer: int, outer_stride: int, inner: int, inner_stride: int, steps: int, b: int,
-    c: int, c_stride: int, bias: int, residual: int, residual_stride: int, rows: int, far: int,
-    slope: float,
-) -> None:  # fmt: skip
-    multiply_half_panel_bf16(
-        a, outer, outer_stride, inner, inner_stride, steps, b, c, c_stride, bias, residual,
-        residual_stride, rows, far, slope,
-    )  # fmt: skip
-
-
-#: The kernels for a full and for a half panel, by the name of their arithmetic.
-PANEL_KERNELS = {
-    FLOAT32.name: (_panel, _half_panel),
-    FLOAT32_PAIRS.name: (_pairs, _pairs),
-    BFLOAT16.name: (_panel_bf16, _half_panel_bf16),
-}

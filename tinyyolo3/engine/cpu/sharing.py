@@ -17,7 +17,8 @@ from functools import lru_cache
 from heapq import heapify, heapreplace
 
 from tinyyolo3.engine.cpu import packing
-from tinyyolo3.engine.cpu.microkernel import PANEL, ROWS
+from tinyyolo3.engine.cpu.arithmetic import Arithmetic
+from tinyyolo3.engine.cpu.microkernel import PANEL, ROWS, SHORT_ROWS
 
 #: Inputs of a job's pixels are chosen to stay in this part of the second-level cache.
 PIXEL_CACHE_BYTES = 384 << 10
@@ -46,6 +47,7 @@ class Cut:
         panels_per_job: panels of a job (the last one's may be fewer).
         groups: how many groups of panels there are.
         by_chunk: whether jobs of one chunk come one after the other, or those of one group.
+        tile_rows: pixels of a tile.
     """
 
     chunk: int
@@ -53,6 +55,7 @@ class Cut:
     panels_per_job: int
     groups: int
     by_chunk: bool
+    tile_rows: int = ROWS
 
     @property
     def jobs(self) -> int:
@@ -64,11 +67,27 @@ class Cut:
         vectors, step = packing.blocks(filters), PANEL * self.panels_per_job
         widths = [min(step, vectors - first) for first in range(0, vectors, step)]
         sizes = [min(self.chunk, pixels - first) for first in range(0, pixels, self.chunk)]
-        tiles = [-(-size // ROWS) for size in sizes]
+        tiles = [-(-size // self.tile_rows) for size in sizes]
         extra = ROUNDING if rounds else 0.0
         if self.by_chunk:
             return [t * (w + extra) + START for t in tiles for w in widths]
         return [t * (w + extra) + START for w in widths for t in tiles]
+
+
+def choose_tile_rows(pixels: int, filters: int, arithmetic: Arithmetic) -> int:
+    """Return how many pixels a tile is to have, so that a product takes the least time.
+
+    A map's last tile overlaps the one before it: 100 pixels are eight tiles of 13 or ten of 10. In
+    a full panel multiplying takes the time, in a half one reading: each row, and the weights.
+    """
+    if arithmetic.fold is not None:
+        return SHORT_ROWS
+    full, half = divmod(packing.blocks(filters), PANEL)
+
+    def time(rows: int) -> int:
+        return -(-pixels // rows) * (2 * full * rows + half * (rows + 1))
+
+    return min((ROWS, SHORT_ROWS), key=time)
 
 
 @lru_cache(maxsize=1000)
@@ -80,6 +99,7 @@ def cut_product(
     workers: int,
     jobs: int,
     rounds: bool = False,
+    tile_rows: int = ROWS,
 ) -> Cut:
     """Return the best cut of a product.
 
@@ -91,15 +111,16 @@ def cut_product(
         workers: how many share the jobs out.
         jobs: how many jobs there should be at least, where the product is large.
         rounds: whether each job rounds its pixels' inputs to bfloat16 first.
+        tile_rows: pixels of a tile.
     """
     panels = packing.panels(filters)
-    largest = max(4 * ROWS, min(512, PIXEL_CACHE_BYTES // pixel_bytes))
+    largest = max(4 * tile_rows, min(512, PIXEL_CACHE_BYTES // pixel_bytes))
     fewest = -(-pixels // largest)
     if panels * panel_bytes >= SMALL_WEIGHTS:
-        return _cut(pixels, panels, fewest, panels_per_job(fewest, panels, jobs), False)
+        return _cut(pixels, panels, fewest, panels_per_job(fewest, panels, jobs), False, tile_rows)
     most = fewest + jobs
-    if pixels < 4 * ROWS * jobs:
-        most = max(fewest, min(most, pixels // (2 * ROWS)))
+    if pixels < 4 * tile_rows * jobs:
+        most = max(fewest, min(most, pixels // (2 * tile_rows)))
 
     def cost(cut: Cut) -> tuple[float, int]:
         costs = cut.costs(pixels, filters, rounds)
@@ -109,21 +130,21 @@ def cut_product(
             last = sum(costs) / workers + max(costs) / 2
         return last + DELAY * max(costs), cut.jobs
 
-    return min(dict.fromkeys(_cuts(pixels, panels, fewest, most)), key=cost)
+    return min(dict.fromkeys(_cuts(pixels, panels, fewest, most, tile_rows)), key=cost)
 
 
-def _cuts(pixels: int, panels: int, fewest: int, most: int) -> Iterator[Cut]:
+def _cuts(pixels: int, panels: int, fewest: int, most: int, tile_rows: int) -> Iterator[Cut]:
     shares = {-(-panels // n) for n in (1, 2, 3, 4, 6, 8, panels)}
     for chunks in range(fewest, most + 1, max(1, (most - fewest) // TRIED)):
         for share in sorted(shares):
-            yield _cut(pixels, panels, chunks, share, True)
+            yield _cut(pixels, panels, chunks, share, True, tile_rows)
 
 
-def _cut(pixels: int, panels: int, chunks: int, share: int, by_chunk: bool) -> Cut:
+def _cut(pixels: int, panels: int, chunks: int, share: int, by_chunk: bool, tile_rows: int) -> Cut:
     """Return a cut with whole tiles in all chunks but the last."""
     chunk = -(-pixels // chunks)
-    chunk = -(-chunk // ROWS) * ROWS if chunk > ROWS else pixels
-    return Cut(chunk, -(-pixels // chunk), share, -(-panels // share), by_chunk)
+    chunk = -(-chunk // tile_rows) * tile_rows if chunk > tile_rows else pixels
+    return Cut(chunk, -(-pixels // chunk), share, -(-panels // share), by_chunk, tile_rows)
 
 
 def panels_per_job(chunks: int, panels: int, jobs: int) -> int:

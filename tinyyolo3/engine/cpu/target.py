@@ -37,6 +37,8 @@ class Target:
         rows: pixels in a tile of the matrix kernel, whose ``2 * rows`` sums stay in registers
             beside two vectors of weights: 13 in AVX-512's 32 registers, 6 in AVX's 16, 12 in
             NEON's 32.
+        short_rows: pixels in a lower tile, for maps that it divides better, and still enough of
+            them that their sums need not wait for each other; else the same.
         fused: whether it multiplies and adds in one instruction. Without one, the portable way to
             ask for a fused result is a library call per number.
         bf16: whether it multiplies pairs of bfloat16 numbers (AVX-512 BF16).
@@ -44,6 +46,7 @@ class Target:
 
     lanes: int
     rows: int
+    short_rows: int
     fused: bool
     bf16: bool = False
 
@@ -64,12 +67,13 @@ def current_target() -> Target:
 def describe_target(features: Mapping[str, bool], triple: str) -> Target:
     """Return the target for LLVM's feature names, as it reports them for the host."""
     if not triple.startswith(("x86_64", "i686", "amd64")):
-        return Target(lanes=4, rows=12, fused=True)
+        return Target(lanes=4, rows=12, short_rows=10, fused=True)
     if all(features.get(name) for name in ("avx512f", "avx512bw", "avx512vl", "fma")):
-        return Target(lanes=16, rows=13, fused=True, bf16=bool(features.get("avx512bf16")))
+        bf16 = bool(features.get("avx512bf16"))
+        return Target(lanes=16, rows=13, short_rows=10, fused=True, bf16=bf16)
     if features.get("avx"):
-        return Target(lanes=8, rows=6, fused=bool(features.get("fma")))
-    return Target(lanes=4, rows=6, fused=False)
+        return Target(lanes=8, rows=6, short_rows=6, fused=bool(features.get("fma")))
+    return Target(lanes=4, rows=6, short_rows=6, fused=False)
 
 
 def probe_target(name: str, features: str) -> Target:
