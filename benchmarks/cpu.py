@@ -55,7 +55,7 @@ def measure_network(
     """Return the figures of one network for each count of threads."""
     with written(source) as model:
         reference = reference_logits(model, [ENTRIES[name].parity for name in engines])
-        result: dict[str, Any] = {"gflop": round(gflop(model), 2), "threads": {}}
+        result: dict[str, Any] = {"gflop": round(gflop(model), 2), "runs": runs, "threads": {}}
         for count in threads:
             rows = compare(model, reference, engines, count, runs)
             result["threads"][str(count)] = rows
@@ -99,7 +99,7 @@ def main() -> None:
         if name not in sources:
             raise SystemExit(f"--only {name}: known are {', '.join(sources)}")
     engines = options.peers or list(ENTRIES)
-    result = {**describe_machine(), "runs": options.runs, "networks": {}}
+    result = {**describe_machine(), "networks": {}}
     options.out.parent.mkdir(exist_ok=True)
     for name in chosen:
         result["networks"][name] = measure_network(

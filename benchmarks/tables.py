@@ -127,11 +127,18 @@ def _conditions(
     )
     precision = f"float32 (in bfloat16: {reduced})" if reduced else "float32"
     return (
-        f"Medians of {results['runs']} interleaved rounds, batch 1, {precision}, on "
+        f"Medians of {_rounds(results['networks'])} interleaved rounds, batch 1, {precision}, on "
         f"{results['device']} with {results['cores']} cores; {versions}; NumPy {results['numpy']}, "
         f"Numba {results['numba']}, Python {results['python']}; commit {results['commit']}, "
         f"{results['date']}."
     )
+
+
+def _rounds(networks: dict[str, Any]) -> str:
+    """Return how many rounds there were: the fewest, and where there were more of them."""
+    fewest = min(network["runs"] for network in networks.values())
+    more = [f"{name}: {n['runs']}" for name, n in networks.items() if n["runs"] > fewest]
+    return f"{fewest} ({', '.join(more)})" if more else str(fewest)
 
 
 def with_table(readme: str, table: str, name: str) -> str:

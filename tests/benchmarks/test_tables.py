@@ -29,8 +29,8 @@ def results() -> dict[str, Any]:
     }
     return {
         **{"date": "2030-01-02", "device": "abacus", "cores": 2, "python": "3", "numpy": "2"},
-        **{"numba": "0", "commit": "abc", "runs": 5},
-        "networks": {"yolo": {"gflop": 1.5, "threads": {"2": rows}}},
+        **{"numba": "0", "commit": "abc"},
+        "networks": {"yolo": {"gflop": 1.5, "runs": 5, "threads": {"2": rows}}},
     }
 
 
@@ -45,6 +45,12 @@ def test_ratios_are_peer_to_ours_and_the_best_peer_is_of_the_same_precision(resu
     assert ratios[:6] == ["yolo", "1.50", "2", "1.50 (ncnn)", "3.00", "2.50"]
     assert ratios[6:] == ["10.0", "100 / 150 / 300", "1.40 (OpenVINO default)"]
     assert figures[2:4] == ["10.0 (100)", "30.0 (300)"]
+
+
+def test_it_says_where_there_were_more_rounds(results) -> None:
+    assert "Medians of 5 interleaved rounds" in tables.cpu_tables(results)
+    results["networks"]["small"] = {**results["networks"]["yolo"], "runs": 9}
+    assert "Medians of 5 (small: 9) interleaved rounds" in tables.cpu_tables(results)
 
 
 def test_evaluation_is_compared_from_files_to_measures() -> None:
