@@ -7,21 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyyolo3.engine.cpu.microkernel import (
-    PANEL,
-    ROWS,
-    SHORT_ROWS,
-    UNROLL,
-    multiply_raw,
-)
+from tinyyolo3.engine.cpu.arithmetic import FLOAT32, FLOAT32_PAIRS
+from tinyyolo3.engine.cpu.microkernel import PANEL, ROWS, SHORT_ROWS, UNROLL, multiply_raw
 from tinyyolo3.engine.cpu.packing import aligned_floats
-from tinyyolo3.engine.cpu.panels import (
-    multiply_half_panel,
-    multiply_pairs,
-    multiply_panel,
-    multiply_short_half_panel,
-    multiply_short_panel,
-)
+from tinyyolo3.engine.cpu.panels import PANEL_KERNELS
+from tinyyolo3.engine.cpu.program import CodePointer, call_panel
 from tinyyolo3.engine.cpu.vectors import BLOCK, LANES
 from tinyyolo3.parallel import compiled
 from tinyyolo3.testing.strategies import seeds
@@ -34,42 +24,10 @@ def raw(n: Any) -> None:
 
 
 @compiled
-def panel(n: Any, slope: Any) -> None:
-    multiply_panel(
-        n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11], n[12], n[13],
-        slope,
-    )  # fmt: skip
-
-
-@compiled
-def half_panel(n: Any, slope: Any) -> None:
-    multiply_half_panel(
-        n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11], n[12], n[13],
-        slope,
-    )  # fmt: skip
-
-
-@compiled
-def short_panel(n: Any, slope: Any) -> None:
-    multiply_short_panel(
-        n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11], n[12], n[13],
-        slope,
-    )  # fmt: skip
-
-
-@compiled
-def short_half_panel(n: Any, slope: Any) -> None:
-    multiply_short_half_panel(
-        n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11], n[12], n[13],
-        slope,
-    )  # fmt: skip
-
-
-@compiled
-def pairs(n: Any, slope: Any) -> None:
-    multiply_pairs(
-        n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11], n[12], n[13],
-        slope,
+def run_panel(kernel: int, n: Any, slope: Any) -> None:
+    call_panel(
+        kernel, n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11], n[12],
+        n[13], slope,
     )  # fmt: skip
 
 
@@ -143,10 +101,11 @@ class Product:
         assert np.count_nonzero(~np.isnan(self.c)) == self.rows * vectors * LANES
 
 
-#: Kernels, the vectors of their panels, and the rows of their tiles.
+#: Kernels, the vectors of their panels, the rows of their tiles, and whether they multiply pairs.
 KERNELS = [
-    *((panel, PANEL, ROWS), (half_panel, 1, ROWS), (pairs, 1, SHORT_ROWS)),
-    *((short_panel, PANEL, SHORT_ROWS), (short_half_panel, 1, SHORT_ROWS)),
+    *((PANEL_KERNELS[FLOAT32.name, ROWS][half], PANEL - half, ROWS, False) for half in (0, 1)),
+    *((PANEL_KERNELS[FLOAT32.name, SHORT_ROWS][h], PANEL - h, SHORT_ROWS, False) for h in (0, 1)),
+    (PANEL_KERNELS[FLOAT32_PAIRS.name, SHORT_ROWS][0], 1, SHORT_ROWS, True),
 ]
 SHAPES = {
     "outer": st.integers(1, 3),
@@ -164,19 +123,24 @@ def test_raw_is_the_product(outer: int, inner: int, steps: int, seed: int) -> No
     product.check(product.a @ product.b)
 
 
-@pytest.mark.parametrize(("kernel", "vectors", "least"), KERNELS)
+@pytest.mark.parametrize(("kernel", "vectors", "least", "paired"), KERNELS)
 @pytest.mark.parametrize("with_residual", [False, True])
 @pytest.mark.parametrize("slope", [1.0, 0.1, 0.0])
 def test_the_epilogue_adds_bias_bends_and_then_adds_the_residual(
-    kernel: Any, vectors: int, least: int, with_residual: bool, slope: float
+    kernel: CodePointer,
+    vectors: int,
+    least: int,
+    paired: bool,
+    with_residual: bool,
+    slope: float,
 ) -> None:
     @settings(max_examples=12, deadline=None)
     @given(rows=st.integers(least, 3 * ROWS + 1), **SHAPES)
     def check(rows: int, outer: int, inner: int, steps: int, seed: int) -> None:
-        product = Product(vectors, outer, inner, steps, seed, rows, kernel is pairs)
+        product = Product(vectors, outer, inner, steps, seed, rows, paired)
         address = product.residual.ctypes.data if with_residual else 0
         own = [product.bias.ctypes.data, address, product.stride, rows, 0]
-        kernel(np.append(product.numbers, own), np.float32(slope))
+        run_panel(kernel.address, np.append(product.numbers, own), np.float32(slope))
         total = product.a @ product.b + product.bias
         other = product.blocked(product.residual) if with_residual else 0.0
         expected = np.maximum(total, np.float32(slope) * total) + other
@@ -185,19 +149,27 @@ def test_the_epilogue_adds_bias_bends_and_then_adds_the_residual(
     check()
 
 
-@pytest.mark.parametrize(("kernel", "vectors", "least"), KERNELS)
+@pytest.mark.parametrize(("kernel", "vectors", "least", "paired"), KERNELS)
 @settings(max_examples=12, deadline=None)
 @given(extra=st.integers(0, 2 * ROWS + 1), **SHAPES)
 def test_prefetching_from_far_changes_no_bit(
-    kernel: Any, vectors: int, least: int, extra: int, outer: int, inner: int, steps: int, seed: int
+    kernel: CodePointer,
+    vectors: int,
+    least: int,
+    paired: bool,
+    extra: int,
+    outer: int,
+    inner: int,
+    steps: int,
+    seed: int,
 ) -> None:
     rows = least + extra
-    product = Product(vectors, outer, inner, steps, seed, rows, kernel is pairs)
+    product = Product(vectors, outer, inner, steps, seed, rows, paired)
     found = []
     for far in (0, 1):
         product.c[:] = np.nan
         own = [product.bias.ctypes.data, 0, product.stride, rows, far]
-        kernel(np.append(product.numbers, own), np.float32(0.1))
+        run_panel(kernel.address, np.append(product.numbers, own), np.float32(0.1))
         found.append(product.blocked(product.c).copy())
     assert np.isfinite(found[0]).all()
     np.testing.assert_array_equal(*found)

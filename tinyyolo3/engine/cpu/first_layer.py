@@ -23,7 +23,7 @@ from llvmlite import ir
 
 from tinyyolo3.engine.cpu.microkernel import PANEL, ROWS, each_tile, store_tile, tile_sums
 from tinyyolo3.engine.cpu.pooling import maximum_of_pairs
-from tinyyolo3.engine.cpu.program import operation
+from tinyyolo3.engine.cpu.program import LINE, operation
 from tinyyolo3.engine.cpu.vectors import (
     BLOCK,
     Emit,
@@ -44,8 +44,6 @@ SIZE = 3
 #: Output rows of a job: few, so that what they see fits into the first-level cache, but enough that
 #: few lines of the picture are fetched twice.
 JOB_ROWS = 4
-#: Bytes of a cache line.
-LINE = 64
 
 
 def emit_row(vectors: int, stride: int) -> Emit:
@@ -62,7 +60,7 @@ def emit_row(vectors: int, stride: int) -> Emit:
     """
     # A tile's share of the lines that are new to a row. With AVX-512 and a stride of 2 these are
     # three cache lines and a quarter: one with each row of the window. With 1 it is one at most.
-    tile_bytes, apart = 4 * stride * stride * ROWS, LINE if stride > 1 else 0
+    tile_bytes, apart = 4 * stride * stride * ROWS, 8 * LINE if stride > 1 else 0
 
     def emit(builder: ir.IRBuilder, arguments: Sequence[Any]) -> None:
         a, channels, plane, line, b, c, c_stride, bias, width, ahead, ahead_plane, slope = arguments

@@ -91,42 +91,41 @@ def tile_sums(
     a, outer, outer_stride, inner, inner_stride, steps, b = arguments
     count = height * vectors
 
-    # What moves on with B: its address, and that of the lines to prefetch, if any.
-    reads = [b] if ahead is None else [b, ahead]
     prefetched = 0 if ahead is None else unroll * vectors // slower
-    moves = [unroll * vectors * BLOCK, prefetched * BLOCK][: len(reads)]
 
     def step(_index: Any, state: Sequence[Any]) -> Sequence[Any]:
-        sums, a_at, read_at = list(state[:count]), state[count], state[count + 1 :]
+        *sums, a_at, b_at, ahead_at = state
         for k in range(unroll):
             compiler_fence(builder)
             columns = [
-                arithmetic.column(builder, shift(builder, read_at[0], (k * vectors + n) * BLOCK))
+                arithmetic.column(builder, shift(builder, b_at, (k * vectors + n) * BLOCK))
                 for n in range(vectors)
             ]
             if k < prefetched:
-                prefetch(builder, shift(builder, read_at[1], k * BLOCK))
+                prefetch(builder, shift(builder, ahead_at, k * BLOCK))
             for i in range(height):
                 address = shift(builder, a_at, i * pixel_bytes + k * arithmetic.step_bytes)
                 number = arithmetic.broadcast(builder, address)
                 for n in range(vectors):
                     at = i * vectors + n
                     sums[at] = arithmetic.multiply_add(builder, number, columns[n], sums[at])
-        a_next = shift(builder, a_at, unroll * arithmetic.step_bytes)
-        return [*sums, a_next, *(shift(builder, r, m) for r, m in zip(read_at, moves, strict=True))]
+        a_at = shift(builder, a_at, unroll * arithmetic.step_bytes)
+        b_at = shift(builder, b_at, unroll * vectors * BLOCK)
+        return [*sums, a_at, b_at, shift(builder, ahead_at, prefetched * BLOCK)]
 
     def outer_run(outer_index: Any, state: Sequence[Any]) -> Sequence[Any]:
         def inner_run(index: Any, state: Sequence[Any]) -> Sequence[Any]:
             a_at = state[count]
             if each_run is not None:
                 each_run(outer_index, index, a_at)
-            after = loop(builder, steps, state, step)
-            return [*after[:count], builder.add(a_at, inner_stride), *after[count + 1 :]]
+            *sums, _, b_at, ahead_at = loop(builder, steps, state, step)
+            return [*sums, builder.add(a_at, inner_stride), b_at, ahead_at]
 
-        after = loop(builder, inner, state, inner_run)
-        return [*after[:count], builder.add(state[count], outer_stride), *after[count + 1 :]]
+        *sums, _, b_at, ahead_at = loop(builder, inner, state, inner_run)
+        return [*sums, builder.add(state[count], outer_stride), b_at, ahead_at]
 
-    return loop(builder, outer, [*start, a, *reads], outer_run)[:count]
+    start = [*start, a, b, b if ahead is None else ahead]
+    return loop(builder, outer, start, outer_run)[:count]
 
 
 def store_tile(
